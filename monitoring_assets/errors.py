@@ -1,0 +1,49 @@
+"""What can go wrong, by name. A message says what was expected, what was found and the remedy.
+
+`PermanentError`: trying again cannot help, somebody must act. `TransientError`: the same call may pass later, so Dagster
+retries it. Decisions about retrying live in `orchestration/`, never here.
+"""
+
+
+class MonitoringError(Exception):
+    """Base of every error this package raises on purpose."""
+
+
+class PermanentError(MonitoringError):
+    """Trying again cannot help."""
+
+
+class TransientError(MonitoringError):
+    """The same call may pass later."""
+
+
+class WarehouseLocked(TransientError):
+    """Another process holds the DuckDB file."""
+
+
+class WarehouseMismatch(PermanentError):
+    """What the warehouse holds and what the monitor declares contradict each other."""
+
+
+class SourceUnreadable(PermanentError):
+    """A log or label source is missing, corrupt, or lacks a column."""
+
+
+class SourceChanged(TransientError):
+    """A file changed while it was read."""
+
+
+class ColumnUnusable(PermanentError):
+    """A column to be profiled is missing, or of a type or content that its kind does not allow."""
+
+
+class BaselineMissing(PermanentError):
+    """Scoring needs a reference baseline and there is none."""
+
+
+class ChampionMissing(PermanentError):
+    """Serving or comparing needs a champion and none is registered."""
+
+
+class NotEnoughLabels(PermanentError):
+    """Training or gating needs more labelled rows than there are."""
