@@ -1,0 +1,41 @@
+"""The labels of some days: from their source into `labels`, what breaks the contract into `quarantine`.
+
+A label belongs to the day of its prediction. It has no effect before that prediction is in `inference_log`: a label for an
+unknown id is quarantined, and accepted when the day is materialised again.
+"""
+
+from collections.abc import Sequence
+from datetime import date
+
+import duckdb
+
+from monitoring_assets.ingestion.delivery import DELIVERED, Contract, Delivery, deliver
+from monitoring_assets.monitor_spec import Label, MonitorSpec, Source
+from monitoring_assets.warehouse import quoted, table
+
+# NaN is how some writers spell a missing label, so it is stored as one.
+RULES = {
+    "classification": ("{value} NOT IN (0, 1) AND NOT isnan({value})", "not 0 or 1"),
+    "regression": ("isinf({value})", "not finite"),
+}
+
+
+def ingest_labels(
+    connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, label: Label, source: Source, days: Sequence[date]
+) -> list[Delivery]:
+    """Replace these days of `labels` with what the source holds for them, and account for every row."""
+    types = {spec.id: "VARCHAR", label.column: spec.label_type}
+    if source.event_time:
+        types[source.event_time] = "TIMESTAMPTZ"
+    key, value = quoted(spec.id), quoted(label.column)
+    contract = Contract(
+        "labels",
+        types,
+        source.event_time,
+        stored={"prediction_id": key, "label": f"CASE WHEN NOT isnan({value}) THEN {value} END"},
+        rules={label.column: RULES[spec.task]},
+        judged=f"SELECT __row.* REPLACE (CASE WHEN __row.__reason IS NOT NULL OR l.day IS NOT NULL THEN __row.__reason "
+        f"ELSE 'unknown id: ' || __row.{key} || ' has no prediction on ' || __row.day END AS __reason) FROM {DELIVERED} __row "
+        f"LEFT JOIN {table(spec, 'inference_log')} l ON l.day = __row.day AND l.{key} = __row.{key}",
+    )
+    return deliver(connection, spec, contract, source, days)

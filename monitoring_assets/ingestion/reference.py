@@ -1,0 +1,97 @@
+"""The rows of the first reference, from its own file or from a range of the log, as a temporary table."""
+
+from dataclasses import dataclass
+from datetime import date
+
+import duckdb
+
+from monitoring_assets.errors import BaselineMissing, SourceUnreadable
+from monitoring_assets.ingestion.contract import create_judged
+from monitoring_assets.ingestion.labels import RULES
+from monitoring_assets.ingestion.sources import find_readings, prepare, told
+from monitoring_assets.monitor_spec import MonitorSpec, Source, days_between
+from monitoring_assets.warehouse import quoted, table
+
+REFERENCE_ROWS = "reference_rows"
+
+
+@dataclass(frozen=True)
+class ReferenceRows:
+    """What the temporary table `reference_rows` holds: `day`, the features, and where they exist the prediction column and
+    the label (under its own name). `broken_rows` of a reference file broke the contract and are left out."""
+
+    first_day: date
+    last_day: date
+    row_count: int
+    broken_rows: int
+    has_prediction: bool
+    has_label: bool
+
+
+def stage_reference(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) -> ReferenceRows:
+    """Fill `reference_rows`.
+
+    Raises
+    ------
+    SourceUnreadable
+        When the reference file is absent, damaged or lacks a column.
+    BaselineMissing
+        When the reference holds no rows.
+    """
+    broken = _stage_file(connection, spec) if spec.reference.path else _stage_range(connection, spec)
+    columns = [row[0] for row in connection.execute(f"DESCRIBE {REFERENCE_ROWS}").fetchall()]
+    found = connection.execute(f"SELECT min(day), max(day), count(*) FROM {REFERENCE_ROWS}").fetchone()
+    if found is None or not found[2]:
+        where = spec.resolve(spec.reference.path) if spec.reference.path else _range_text(spec)
+        remedy = "" if spec.reference.path else f" Materialise {spec.name}/inference_log for those days first."
+        raise BaselineMissing(f"the reference of {spec.name} ({where}) holds no usable rows, of {broken} delivered.{remedy}")
+    has_label = spec.label is not None and spec.label.column in columns
+    return ReferenceRows(found[0], found[1], found[2], broken, spec.prediction.column in columns, has_label)
+
+
+def _stage_file(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) -> int:
+    needed = [spec.id, spec.event_time, *spec.features]
+    prepare(connection, spec)
+    readings, unreadable = find_readings(connection, spec, Source(path=str(spec.reference.path)), [], needed)
+    if unreadable:
+        found = f"the reference of {spec.name}, {unreadable[0].file}: {unreadable[0].reason}"
+        raise SourceUnreadable(f"{found}. Mend the file or `reference.path`.")
+    types = {name: kind for name, kind in spec.log_columns.items() if name in needed or name == spec.prediction.column}
+    if spec.label is not None:
+        types[spec.label.column] = spec.label_type
+    # A reference may lack predictions and labels, which the log may not.
+    present = {name: kind for name, kind in types.items() if all(name in reading.columns for reading in readings)}
+    key = quoted(spec.id)
+    rules = {spec.label.column: RULES[spec.task]} if spec.label and spec.label.column in present else {}
+    try:
+        create_judged(connection, "judged_reference", readings, present, spec.id, spec.event_time, None, None, rules)
+        # As in the log, the first by content of rows with the same id and day counts.
+        connection.execute(
+            f"CREATE OR REPLACE TEMP TABLE {REFERENCE_ROWS} AS SELECT day, {', '.join(map(quoted, present))} "
+            "FROM judged_reference WHERE __reason IS NULL "
+            f"QUALIFY row_number() OVER (PARTITION BY day, {key} ORDER BY __source, __original) = 1 ORDER BY day, {key}"
+        )
+        counted = connection.execute("SELECT count(*) FROM judged_reference").fetchone()
+    except duckdb.Error as error:
+        files = ", ".join(file for reading in readings for file in reading.files)
+        raise SourceUnreadable(f"the reference of {spec.name}, {files}, cannot be read: {told(error)}. Mend the file.") from None
+    kept = connection.execute(f"SELECT count(*) FROM {REFERENCE_ROWS}").fetchone()
+    return (counted[0] if counted else 0) - (kept[0] if kept else 0)
+
+
+def _stage_range(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) -> int:
+    label = f", l.label AS {quoted(spec.label.column)}" if spec.label else ""
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE {REFERENCE_ROWS} AS SELECT p.*{label} FROM {table(spec, 'inference_log')} p "
+        f"LEFT JOIN {table(spec, 'labels')} l ON l.day = p.day AND l.prediction_id = p.{quoted(spec.id)} "
+        "WHERE p.day BETWEEN ? AND ?",
+        [spec.reference.first_day, spec.reference.last_day],
+    )
+    return 0
+
+
+def _range_text(spec: MonitorSpec) -> str:
+    first, last = spec.reference.first_day, spec.reference.last_day
+    if first is None or last is None:
+        return "no range"
+    return f"{first} to {last}, {len(days_between(first, last))} days of the log"
