@@ -1,0 +1,294 @@
+"""The kernel: rows in, mergeable counts per day and column out.
+
+This is the only code that reads raw rows for statistics. DuckDB reads each column once for all days asked for and counts its
+cells; joining cells into bins is numpy's. What a profile row means is told in `warehouse.PROFILE_COLUMNS`; reading profiles
+back is in `histograms.py`.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from monitoring_assets.errors import ColumnUnusable
+from monitoring_assets.profiling.grid import (
+    EXACT_LIMIT,
+    INFINITE_KEY,
+    NAN_KEY,
+    NULL_KEY,
+    CategoryGrid,
+    Grid,
+    NumericGrid,
+)
+from monitoring_assets.warehouse import quoted
+
+# A grid is fitted on about this many rows, drawn in blocks; more do not change its bins.
+FIT_ROWS = 2_000_000
+# On a day with more than `EXACT_LIMIT` categories those the grid does not know share as many buckets as two hex digits number.
+BUCKET_PREFIX = "\x1f"
+_NUMBERS = re.compile(r"(U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|UINTEGER|FLOAT|DOUBLE|DECIMAL\(.*\)|BOOLEAN|BIGNUM|\"NULL\")")
+_TIMES = re.compile(r"DATE|TIMESTAMP.*")
+
+
+def fit_grids(connection: duckdb.DuckDBPyConnection, rows: str, columns: Mapping[str, str]) -> dict[str, Grid]:
+    """A grid for each column, from the rows of a relation."""
+    expressions = _expressions(connection, rows, columns)
+    (row_count,) = _row(connection, f"SELECT count(*) FROM {rows}")
+    sample = f"USING SAMPLE {100 * FIT_ROWS / row_count}% (system, 1)" if row_count > 2 * FIT_ROWS else ""
+    grids: dict[str, Grid] = {}
+    for column, x in expressions.items():
+        if columns[column] == "numeric":
+            drawn = f"SELECT value FROM (SELECT {x} AS value FROM {rows}) WHERE isfinite(value)"
+            values = np.sort(np.asarray(connection.execute(f"SELECT value FROM ({drawn}) {sample}").fetchnumpy()["value"], float))
+            first = np.flatnonzero(np.append(True, values[1:] != values[:-1])) if len(values) else np.zeros(0, int)
+            grids[column] = NumericGrid.fitted(values[first], np.diff(np.append(first, len(values))))
+        else:
+            found = connection.execute(
+                f"SELECT {x} AS category FROM {rows} WHERE category IS NOT NULL GROUP BY category "
+                f"ORDER BY count(*) DESC, category LIMIT {EXACT_LIMIT}"
+            ).fetchall()
+            grids[column] = CategoryGrid(tuple(sorted(row[0] for row in found)))
+    return grids
+
+
+def write_profiles(
+    connection: duckdb.DuckDBPyConnection,
+    target: str,
+    rows: str,
+    columns: Mapping[str, str],
+    grids: Mapping[str, Grid],
+    segments: Sequence[str] = (),
+    weight: str | None = None,
+) -> None:
+    """Profile every column of a relation per day, over all rows and per value of each segment column.
+
+    Parameters
+    ----------
+    connection
+        An open connection; call inside a transaction to make the write atomic.
+    target
+        Table with at least `warehouse.PROFILE_COLUMNS`; rows are added to it.
+    rows
+        A table or parenthesised query with a DATE column `day` and the columns named. It may read files.
+    columns
+        Column -> kind. Numeric takes numbers, booleans (0 and 1) and dates or timestamps (days since 1970); cast anything
+        else in `rows`. Categorical takes any type, as text.
+    grids
+        Column -> grid.
+    segments
+        Categorical columns; each value of each becomes a segment 'column=value'.
+    weight
+        Column that says how many rows each row stands for. Counts are then sums of weights, but `row_count` stays the rows.
+
+    Raises
+    ------
+    ColumnUnusable
+        When a column is missing, text stands in a numeric one, or a weight is negative, missing or not finite.
+    """
+    expressions = _expressions(connection, rows, columns)
+    tables = []
+    with _array_counting(connection):
+        for segment in (None, *segments):
+            # Rows without a value of the segment column belong to no segment.
+            within = rows if segment is None else f"(SELECT * FROM {rows} WHERE {quoted(segment)} IS NOT NULL)"
+            label = "NULL::VARCHAR" if segment is None else f"{_literal(segment + '=')} || {quoted(segment)}"
+            numeric = {column: x for column, x in expressions.items() if columns[column] == "numeric"}
+            groups = _Groups(connection, within, label, numeric, weight)
+            if len(groups.row_count) == 0:
+                continue
+            for column, x in expressions.items():
+                grid = grids[column]
+                if isinstance(grid, NumericGrid):
+                    tables.append(_numeric(connection, groups, column, x, grid))
+                else:
+                    connection.execute(f"INSERT INTO {target} BY NAME {_categorical_sql(connection, groups, column, x, grid)}")
+    if tables:
+        connection.register("profiled", pa.concat_tables(tables, promote_options="permissive"))
+        connection.execute(f"INSERT INTO {target} BY NAME SELECT * FROM profiled")
+        connection.unregister("profiled")
+
+
+class _Groups:
+    """The days (and segments) of a relation, numbered, each with its rows and the smallest and largest finite values."""
+
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, rows: str, segment: str, numeric: Mapping[str, str], weight: str | None
+    ) -> None:
+        self.rows = rows
+        self.count = "count(*)::DOUBLE" if weight is None else f"sum({quoted(weight)}::DOUBLE)"
+        self.weight = "" if weight is None else f", {quoted(weight)}"
+        if weight is not None:
+            _check_weight(connection, rows, weight)
+        first, last = _row(connection, f"SELECT min(day)::DATE, max(day)::DATE FROM {rows}")
+        # One day is a constant: grouping by it would cost a third of the time.
+        self.is_one = first == last and segment.startswith("NULL")
+        self.keys = f"DATE '{first}' AS day, {segment} AS segment" if first == last else f"day::DATE AS day, {segment} AS segment"
+        extremes = {"minimum": "min", "maximum": "max"}
+        if first is None:
+            extremes, numeric, self.keys = {}, {}, f"NULL::DATE AS day, {segment} AS segment"
+        wanted = [f"{function}({x})" for function in extremes.values() for x in numeric.values()]
+        if not self.is_one:
+            wanted = [f"{call} FILTER (isfinite({x}))" for call, x in zip(wanted, list(numeric.values()) * 2, strict=True)]
+        selected = "".join(f", {call}::DOUBLE AS e{place}" for place, call in enumerate(wanted))
+        grouped = f"SELECT {self.keys}, count(*) AS row_count{selected} FROM {rows}"
+        grouped += " HAVING row_count > 0" if self.is_one else " WHERE day IS NOT NULL GROUP BY 1, 2"
+        connection.execute(
+            "CREATE OR REPLACE TEMP TABLE profile_groups AS "
+            f"SELECT (row_number() OVER (ORDER BY day, segment) - 1)::INTEGER AS gid, * FROM ({grouped})"
+        )
+        found = connection.sql("SELECT * FROM profile_groups ORDER BY gid").to_arrow_table()
+        self.days, self.segments, self.row_count = found["day"], found["segment"], found["row_count"]
+        lows_and_highs = [np.asarray(found[f"e{place}"].to_numpy(), float) for place in range(len(wanted))]
+        self.extremes = dict(
+            zip(numeric, zip(lows_and_highs[: len(numeric)], lows_and_highs[len(numeric) :], strict=True), strict=True)
+        )
+        if self.is_one and len(self.row_count):
+            self._without_infinities(connection, numeric)
+
+    def _without_infinities(self, connection: duckdb.DuckDBPyConnection, numeric: Mapping[str, str]) -> None:
+        """Unfiltered extremes come from a file's own statistics, for nothing; where they are not finite, read the rows."""
+        for column, x in numeric.items():
+            if not all(np.isfinite(extreme[0]) for extreme in self.extremes[column]):
+                low, high = _row(connection, f"SELECT min(x), max(x) FROM (SELECT {x} AS x FROM {self.rows}) WHERE isfinite(x)")
+                self.extremes[column] = np.array([low], float), np.array([high], float)
+
+    def counted_sql(self, expression: str) -> str:
+        """SQL for the rows, or their weight, by group and value of an expression: gid, key, n."""
+        if self.is_one:
+            within = f"(SELECT {expression} AS key{self.weight} FROM {self.rows})"
+            return f"SELECT 0::INTEGER AS gid, key, {self.count} AS n FROM {within} GROUP BY key"
+        return (
+            f"SELECT gid, key, n FROM (SELECT day, segment, key, {self.count} AS n FROM "
+            f"(SELECT {self.keys}, {expression} AS key{self.weight} FROM {self.rows}) GROUP BY day, segment, key) c "
+            "JOIN profile_groups g ON c.day = g.day AND c.segment IS NOT DISTINCT FROM g.segment"
+        )
+
+
+def _numeric(connection: duckdb.DuckDBPyConnection, groups: _Groups, column: str, x: str, grid: NumericGrid) -> pa.Table:
+    expression = grid.key_sql(x) if grid.ranges else x
+    found = connection.execute(groups.counted_sql(expression)).fetchnumpy()
+    gid, n = np.asarray(found["gid"], np.int64), np.asarray(found["n"], float)
+    keys = found["key"]
+    if grid.ranges:
+        keys = np.asarray(keys)
+        missing = [keys == NULL_KEY, keys == NAN_KEY, keys == INFINITE_KEY]
+    else:
+        is_null = np.ma.getmaskarray(keys)
+        keys = np.where(is_null, np.nan, np.ma.getdata(keys))
+        missing = [is_null, np.isnan(keys) & ~is_null, np.isinf(keys)]
+    days = len(groups.row_count)
+    null_count, nan_count, infinite_count = (
+        np.bincount(gid[where], weights=n[where], minlength=days).astype(float) for where in missing
+    )
+    present = ~(missing[0] | missing[1] | missing[2]) & (n > 0)
+    gid, n, keys = gid[present], n[present], keys[present]
+    lower, upper = grid.bins
+    place = gid * len(lower) + (grid.bins_of_keys(keys) if grid.ranges else grid.bins_of_values(keys))
+    if days * len(lower) < 4 * len(place) + 1_000_000:
+        counts = np.bincount(place, weights=n, minlength=days * len(lower)).astype(float)
+        held = np.flatnonzero(counts)
+        counts = counts[held]
+    else:
+        held, inverse = np.unique(place, return_inverse=True)
+        counts = np.bincount(inverse, weights=n, minlength=len(held))
+    offsets = pa.array(np.searchsorted(held, np.arange(days + 1) * len(lower)).astype(np.int32))
+    bins = held % len(lower)
+    inexact = np.bincount(held // len(lower), weights=upper[bins] > lower[bins], minlength=days) > 0
+    low, high = groups.extremes[column]
+    lists = {"bins": lower[bins], "uppers": upper[bins], "counts": counts}
+    return pa.table(
+        {
+            "day": groups.days, "segment": groups.segments, "feature": pa.array([column] * days, pa.string()),
+            "kind": pa.array(["numeric"] * days, pa.string()), "row_count": groups.row_count, "null_count": null_count,
+            "nan_count": nan_count, "infinite_count": infinite_count,
+            "minimum": pa.array(low, from_pandas=True), "maximum": pa.array(high, from_pandas=True), "is_exact": ~inexact,
+        }
+        | {name: pa.ListArray.from_arrays(offsets, pa.array(values)) for name, values in lists.items()}
+    )  # fmt: skip
+
+
+def _categorical_sql(connection: duckdb.DuckDBPyConnection, groups: _Groups, column: str, x: str, grid: CategoryGrid) -> str:
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE counted_categories AS {groups.counted_sql(x)}")
+    (most,) = _row(connection, "SELECT max(c) FROM (SELECT count(key) AS c FROM counted_categories GROUP BY gid)")
+    crowded = "false"
+    if (most or 0) > EXACT_LIMIT:
+        connection.register("known_categories", pa.table({"key": pa.array(grid.known, pa.string())}))
+        connection.execute(
+            "CREATE OR REPLACE TEMP TABLE crowded_groups AS SELECT gid FROM counted_categories GROUP BY gid "
+            f"HAVING count(key) > {EXACT_LIMIT}"
+        )
+        crowded = "gid IN (SELECT gid FROM crowded_groups)"
+        bucket = f"{_literal(BUCKET_PREFIX)} || left(md5(key), 2)"
+        # Known categories are named even where they hold no row, so a day that is not crowded can be added to one that is.
+        connection.execute(
+            f"CREATE OR REPLACE TEMP TABLE counted_categories AS SELECT gid, sum(n) AS n, "
+            f"CASE WHEN {crowded} AND key NOT IN (SELECT key FROM known_categories) THEN {bucket} ELSE key END AS key "
+            "FROM (FROM counted_categories UNION ALL BY NAME SELECT gid, key, 0 AS n FROM crowded_groups, known_categories) "
+            "GROUP BY ALL"
+        )
+    is_listed = f"key IS NOT NULL AND (n > 0 OR {crowded})"
+    return f"""
+        SELECT day, segment, {_literal(column)} AS feature, 'categorical' AS kind, any_value(row_count) AS row_count,
+               coalesce(sum(n) FILTER (key IS NULL), 0) AS null_count, 0 AS nan_count, 0 AS infinite_count,
+               NOT any_value({crowded}) AS is_exact,
+               coalesce(list(key ORDER BY key) FILTER ({is_listed}), []) AS categories,
+               coalesce(list(n ORDER BY key) FILTER ({is_listed}), []) AS counts
+        FROM counted_categories JOIN profile_groups USING (gid) GROUP BY day, segment"""
+
+
+def _expressions(connection: duckdb.DuckDBPyConnection, rows: str, columns: Mapping[str, str]) -> dict[str, str]:
+    """SQL for each column's values: DOUBLE for a numeric one, VARCHAR for a categorical one."""
+    types = {row[0].casefold(): row[1] for row in connection.execute(f"DESCRIBE SELECT * FROM {rows}").fetchall()}
+    expressions = {}
+    for column, kind in columns.items():
+        if column.casefold() not in types:
+            raise ColumnUnusable(f"no column {column!r} in the rows to profile; they have {', '.join(sorted(types))}")
+        found = types[column.casefold()]
+        if kind == "categorical":
+            expressions[column] = quoted(column) if found == "VARCHAR" else f"CAST({quoted(column)} AS VARCHAR)"
+        elif _TIMES.fullmatch(found):
+            expressions[column] = f"(epoch({quoted(column)}) / 86400.0::DOUBLE)"
+        elif _NUMBERS.fullmatch(found):
+            expressions[column] = quoted(column) if found == "DOUBLE" else f"CAST({quoted(column)} AS DOUBLE)"
+        else:
+            raise ColumnUnusable(
+                f"column {column!r} is of type {found}, a numeric one was expected; cast it, or call it categorical"
+            )
+    return expressions
+
+
+def _check_weight(connection: duckdb.DuckDBPyConnection, rows: str, weight: str) -> None:
+    example, count = _row(
+        connection,
+        f"SELECT any_value(w::VARCHAR), count(*) FROM (SELECT {quoted(weight)} AS w FROM {rows}) "
+        "WHERE w IS NULL OR NOT isfinite(w::DOUBLE) OR w < 0",
+    )
+    if count:
+        raise ColumnUnusable(
+            f"column {weight!r} holds {count} weights that are missing, negative or not finite, such as {example}; "
+            "a weight says how many rows a row stands for: mend or leave out those rows"
+        )
+
+
+@contextmanager
+def _array_counting(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Let DuckDB count 16-bit keys in an array, which by default it does up to 12 bits only."""
+    (before,) = _row(connection, "SELECT current_setting('perfect_ht_threshold')")
+    connection.execute("SET perfect_ht_threshold = 18")
+    try:
+        yield
+    finally:
+        connection.execute(f"SET perfect_ht_threshold = {before}")
+
+
+def _row(connection: duckdb.DuckDBPyConnection, sql: str) -> tuple[Any, ...]:
+    """The one row of a query. Fetched whole: DuckDB lets nobody register a table while a result is unfinished."""
+    return connection.execute(sql).fetchall()[0]
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
