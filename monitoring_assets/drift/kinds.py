@@ -1,0 +1,43 @@
+"""What kind of change a column went through: missing, new category, shift or shape. Read from histograms, for days at once.
+
+Whether it changed enough to matter is `thresholds.py`'s to say; this only names what changed most.
+"""
+
+import numpy as np
+
+from monitoring_assets.drift.distances import Array
+from monitoring_assets.drift.scores import Comparison
+from monitoring_assets.profiling.histograms import Histogram
+
+KINDS = ("missing", "new category", "shift", "shape")
+# Of the way the values moved (W₁), the part that moved the mean. One normal shape moved by d has 1, one only widened has 0.
+SHIFT_SHARE = 0.7
+
+
+def kinds_of_change(reference: Histogram, window: Histogram) -> np.ndarray:
+    """For each window (D,) one of `KINDS`, or None where a side has no rows.
+
+    Missing: the missing share changed more than half as much as the values did (total variation). New category: values the
+    reference has not seen make up more than half of that change. Else, for a numeric column, a shift when its mean moved
+    by most of the way its values moved; all other changes are of shape, such as spread, or which categories are common.
+    """
+    total = reference.total()
+    pair = Comparison.of(total, window)
+    missing = np.abs(window.missing / np.maximum(window.rows, 1) - total.missing[0] / max(total.rows[0], 1))
+    expected, shares = pair.shares
+    moved = np.abs(shares - expected).sum(axis=-1) / 2
+    new = shares[:, pair.reference == 0].sum(axis=-1)
+    if total.kind == "numeric":
+        kinds = np.where(_is_shift(pair.positions, shares - expected), "shift", "shape").astype(object)
+    else:
+        kinds = np.where(new > moved / 2, "new category", "shape").astype(object)
+    kinds[missing > moved / 2] = "missing"
+    kinds[(window.rows == 0) | (total.rows[0] == 0)] = None
+    return kinds
+
+
+def _is_shift(positions: Array, change: Array) -> Array:
+    if positions.shape[-1] < 2:
+        return np.zeros(len(change), bool)
+    way = (np.abs(np.cumsum(change, axis=-1)[:, :-1]) * np.diff(positions, axis=-1)).sum(axis=-1)
+    return np.abs((change * positions).sum(axis=-1)) > SHIFT_SHARE * way

@@ -1,0 +1,192 @@
+"""From a score to a severity: calibrated cuts that depend on the day's rows, or the constant cuts of a spec.
+
+What counts as a practical effect, how a method's score grows with the effect, and how cuts are applied belong here. How the
+parameters of calibrated cuts are estimated from a baseline is in `calibration.py`; what a whole day's severities amount to is
+in `verdict.py`.
+
+All methods are judged on one scale, the *effect*: the shift of a normal feature, in standard deviations, that would have the
+score, from the closed forms. PSI and χ² grow with its square; scores that cannot exceed 1 are stretched, so that a cut always
+stays attainable.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from monitoring_assets.drift.distances import Array
+from monitoring_assets.monitor_spec import SEVERITIES, SeverityLevels
+
+CutKey = tuple[str | None, str, str, int]  # segment, feature, method, window_days
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How a method's score relates to the effect, and which scores are a minor, moderate and severe change in practice."""
+
+    growth: Literal["linear", "square", "square per row", "share", "affinity"]
+    practical: tuple[float, float, float]
+
+
+# The score of a normal feature that moved by 0.1, 0.25 and 0.5 of its standard deviation, from the closed forms; half of
+# Cohen's "small" effect never alarms at any row count. Missing and new rows: a share of the day anybody would look at.
+# χ² per row is Cohen's w²; Cramér–von Mises is ∫ (F − G)² dF.
+SCALES: dict[str, Scale] = {
+    "psi": Scale("square", (0.01, 0.06, 0.24)),
+    "kl": Scale("square", (0.005, 0.031, 0.125)),
+    "chi2": Scale("square per row", (0.01, 0.06, 0.24)),
+    "cramer_von_mises": Scale("square", (0.0009, 0.0057, 0.022)),
+    "ks": Scale("share", (0.04, 0.1, 0.2)),
+    "tv": Scale("share", (0.04, 0.1, 0.2)),
+    "linf": Scale("share", (0.02, 0.05, 0.1)),
+    "js": Scale("affinity", (0.042, 0.106, 0.21)),
+    "hellinger": Scale("affinity", (0.035, 0.088, 0.176)),
+    "missingness": Scale("share", (0.01, 0.05, 0.1)),
+    "new_category": Scale("share", (0.01, 0.05, 0.1)),
+    "wasserstein": Scale("linear", (0.1, 0.25, 0.5)),
+}
+# Moderate and severe must also be this far beyond the calibrated threshold, in effects: on a small or a restless feature every
+# alarm would else be severe at once.
+MULTIPLES = (1.0, 1.5, 2.0)
+# Bounded scores are taken to stay this far below 1, where their effect would be infinite.
+ALMOST_ONE = 1 - 1e-9
+
+
+def to_effect(method: str, scores: Array, effective_rows: Array | float = 1.0) -> Array:
+    """Scores on the common scale. `effective_rows` is n N / (n + N); only χ² needs it.
+
+    Examples
+    --------
+    >>> to_effect("psi", np.array([0.04])).round(3), to_effect("ks", np.array([0.3829])).round(3)
+    (array([0.2]), array([1.]))
+    """
+    from scipy import special
+
+    scores = np.clip(np.asarray(scores, float), 0, None)
+    match SCALES[method].growth:
+        case "square":
+            return np.sqrt(scores)
+        case "square per row":
+            return np.sqrt(scores / effective_rows)
+        case "share":  # KS = 2 Φ(d / 2) − 1
+            return 2 * special.ndtri((1 + np.minimum(scores, ALMOST_ONE)) / 2)
+        case "affinity":  # Hellinger = √(1 − exp(−d² / 8)); JS behaves like it, up to a factor
+            return np.sqrt(-8 * np.log1p(-(np.minimum(scores, ALMOST_ONE) ** 2)))
+    return scores
+
+
+def from_effect(method: str, effects: Array, effective_rows: Array | float = 1.0) -> Array:
+    """The scores that have these effects; the inverse of `to_effect`."""
+    from scipy import special
+
+    effects = np.asarray(effects, float)
+    match SCALES[method].growth:
+        case "square":
+            return effects**2
+        case "square per row":
+            return effects**2 * effective_rows
+        case "share":
+            return np.minimum(2 * special.ndtr(effects / 2) - 1, ALMOST_ONE)
+        case "affinity":
+            return np.minimum(np.sqrt(-np.expm1(-(effects**2) / 8)), ALMOST_ONE)
+    return effects
+
+
+@dataclass(frozen=True)
+class CalibratedThreshold:
+    """The parameters of one score's threshold, as `calibration.calibrate` estimates them.
+
+    `noise` (G,) is the effect that sampling noise alone exceeds at the allowed rate, on days of `noise_rows` (G,) rows;
+    `day_to_day` the effect that the baseline's own restlessness exceeds at that rate, at any number of rows.
+    """
+
+    method: str
+    reference_rows: float
+    noise_rows: Array
+    noise: Array
+    day_to_day: float
+
+    def cuts(self, rows: Array) -> Array:
+        """Scores that must be exceeded for minor, moderate and severe: (3, D) for D days of `rows` (D,)."""
+        rows = np.maximum(rows, 1.0)
+        effective = rows * self.reference_rows / (rows + self.reference_rows)
+        calibrated = np.sqrt(self._noise_at(effective) ** 2 + self.day_to_day**2)
+        levels = zip(MULTIPLES, SCALES[self.method].practical, strict=True)
+        # The practical cut of χ² is per row, so it is put on the effect scale as one row's.
+        effects = [np.maximum(times * calibrated, to_effect(self.method, np.array(floor))) for times, floor in levels]
+        return from_effect(self.method, np.stack(effects), effective)
+
+    def _noise_at(self, effective_rows: Array) -> Array:
+        """Between simulated sizes straight in logarithms, beyond them ∝ 1 / √rows, which is its limit."""
+        inside = np.clip(effective_rows, self.noise_rows[0], self.noise_rows[-1])
+        logs = np.interp(np.log(inside), np.log(self.noise_rows), np.log(np.maximum(self.noise, 1e-12)))
+        return np.exp(logs) * np.sqrt(inside / effective_rows)
+
+
+def read_thresholds(table: pd.DataFrame) -> dict[CutKey, CalibratedThreshold]:
+    """The rows of the table `thresholds` of one baseline, by what they are a threshold of."""
+    return {
+        (row.segment if isinstance(row.segment, str) else None, row.feature, row.method, int(row.window_days)): (
+            CalibratedThreshold(
+                row.method,
+                float(row.reference_rows),
+                np.asarray(row.noise_rows, float),
+                np.asarray(row.noise, float),
+                float(row.day_to_day),
+            )
+        )
+        for row in table.itertuples()
+    }
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """`severities` (D,) of 'ok' … 'severe' or None where the score is nan; `thresholds` (D,) is what counts as drifted."""
+
+    severities: np.ndarray
+    thresholds: Array
+
+
+def judge(
+    method: str,
+    scores: Array,
+    p_values: Array,
+    rows: Array,
+    levels: SeverityLevels | None,
+    calibrated: CalibratedThreshold | None = None,
+) -> Judgement:
+    """Severities of one method's scores (D,): by constant `levels` where given, else by the calibrated threshold.
+
+    A score above a cut reaches it; constant levels of chi2 are p-values, and a p-value below reaches them. Without either a
+    defined score is 'ok': the method informs, it does not judge.
+
+    Examples
+    --------
+    >>> cuts = SeverityLevels(minor=0.1, moderate=0.2, severe=0.3)
+    >>> judge("psi", np.array([0.05, 0.15, 0.9, np.nan]), np.full(4, np.nan), np.full(4, 920), cuts).severities.tolist()
+    ['ok', 'minor', 'severe', None]
+    """
+    if levels is not None:
+        cuts = np.repeat([[levels.minor], [levels.moderate], [levels.severe]], len(scores), axis=1)
+        reached = p_values < cuts if method == "chi2" else scores > cuts
+    else:
+        cuts = calibrated.cuts(rows) if calibrated else np.full((3, len(scores)), np.nan)
+        reached = scores > cuts
+    severities = np.array(SEVERITIES, dtype=object)[reached.sum(axis=0)]
+    severities[np.isnan(scores)] = None
+    return Judgement(severities, cuts[0])
+
+
+def excess(method: str, scores: Array, thresholds: Array) -> Array:
+    """How many times its threshold an effect is: 1 at the threshold, 2 twice as far; for ranking what moved most."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return to_effect(method, scores) / to_effect(method, thresholds)
+
+
+def calibrated_for(
+    thresholds: Mapping[CutKey, CalibratedThreshold], segment: str | None, feature: str, window_days: int
+) -> dict[str, CalibratedThreshold]:
+    """The calibrated thresholds of one column and window, by method."""
+    return {key[2]: found for key, found in thresholds.items() if (key[0], key[1], key[3]) == (segment, feature, window_days)}

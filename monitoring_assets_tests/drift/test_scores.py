@@ -1,0 +1,207 @@
+"""Scores of profiles against closed forms and against scipy on the raw rows, and the laws every distance obeys."""
+
+from datetime import date, timedelta
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from monitoring_assets.drift.scores import Comparison, needs_finer_grid, resolution, score_days
+from monitoring_assets.monitor_spec import ALL_CATEGORICAL_METHODS, ALL_NUMERIC_METHODS, MonitorSpec
+from monitoring_assets.profiling.grid import CategoryGrid
+from monitoring_assets.profiling.histograms import Histogram
+from monitoring_assets_tests.profiling.profiles import FIRST_DAY, grid_of, profile
+
+RANDOM = np.random.default_rng(5)
+SYMMETRIC = ("ks", "js", "hellinger", "tv", "linf", "cramer_von_mises", "chi2", "missingness")
+ATOMS = np.array([0.1, 0.25, 1 / 3, np.pi])
+
+
+def compared(reference: np.ndarray, *days: np.ndarray) -> Comparison:
+    grid = grid_of(reference)
+    return Comparison.of(profile([reference], grid), profile(days, grid))
+
+
+def draw(name: str, rows: int, shift: float) -> np.ndarray:
+    match name:
+        case "normal":
+            return RANDOM.normal(shift, 1, rows)
+        case "log-normal":
+            return RANDOM.lognormal(shift, 2, rows)
+        case "zero-inflated":
+            return np.where(RANDOM.random(rows) < 0.4 + shift, 0.0, RANDOM.lognormal(shift, 1, rows))
+        case "cauchy":
+            return RANDOM.standard_cauchy(rows) + shift
+        case "integers":
+            return RANDOM.poisson(1_000 + 100 * shift, rows).astype(float)
+        case "wide integers":
+            return np.floor(RANDOM.lognormal(8 + shift, 2, rows))
+        case "atoms":
+            return np.where(RANDOM.random(rows) < 0.5 - shift, RANDOM.choice(ATOMS, rows), RANDOM.normal(1, 1, rows))
+    raise ValueError(name)
+
+
+@pytest.mark.parametrize("name", ["normal", "log-normal", "zero-inflated", "cauchy", "integers", "wide integers", "atoms"])
+def test_ks_and_wasserstein_of_a_million_rows_are_scipys_within_the_bound(name: str) -> None:
+    reference, current = draw(name, 1_000_000, 0.0), draw(name, 1_000_000, 0.05)
+    pair = compared(reference, current)
+    scores, _, bounds = pair.apply("ks")
+    assert bounds[0] <= 0.002
+    assert abs(scores[0] - stats.ks_2samp(reference, current, method="asymp").statistic) <= bounds[0] + 1e-12
+    scores, _, bounds = pair.apply("wasserstein")
+    expected = stats.wasserstein_distance(reference, current) / reference.std()
+    assert abs(scores[0] - expected) <= bounds[0] + 1e-9 * expected
+
+
+@given(
+    st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=60),
+    st.lists(st.one_of(st.floats(-1e6, 1e6), st.floats(-2, 2)), min_size=1, max_size=60),
+)
+@settings(max_examples=25, deadline=None)
+def test_bounds_hold_for_any_rows_on_any_grid(reference: list[float], current: list[float]) -> None:
+    reference, current = np.array(reference), np.array(current)
+    grid = grid_of(RANDOM.normal(size=3_000))
+    pair = Comparison.of(profile([reference], grid), profile([current], grid))
+    score, _, bound = pair.apply("ks")
+    assert abs(score[0] - stats.ks_2samp(reference, current, method="asymp").statistic) <= bound[0] + 1e-9
+    score, _, bound = pair.apply("wasserstein")
+    if np.isfinite(score[0]) and reference.std() > 0:
+        expected = stats.wasserstein_distance(reference, current) / reference.std()
+        assert abs(score[0] - expected) <= bound[0] + 1e-6 * (1 + expected)
+    score, _, bound = pair.apply("cramer_von_mises")
+    points = np.concatenate([reference, current])
+    gaps = [(side[:, None] <= points).mean(axis=0) for side in (current, reference)]
+    weights = np.repeat([1 / len(reference), 1 / len(current)], [len(reference), len(current)]) / 2
+    assert abs(score[0] - weights @ (gaps[0] - gaps[1]) ** 2) <= bound[0] + 1e-9
+
+
+NORMAL = RANDOM.normal(size=1_000_000)
+
+
+@pytest.mark.parametrize(("shift", "psi"), [(0.25, 0.059816), (0.5, 0.237749), (1.0, 0.926142)])
+def test_two_normals_have_their_closed_forms(shift: float, psi: float) -> None:
+    pair = compared(NORMAL, np.random.default_rng(1).normal(shift, 1, 1_000_000))
+    overlap = 2 * stats.norm.cdf(shift / 2) - 1
+    expected = {
+        "ks": overlap, "tv": overlap, "hellinger": np.sqrt(1 - np.exp(-(shift**2) / 8)), "wasserstein": shift, "psi": psi,
+    }  # fmt: skip
+    for method, value in expected.items():
+        assert pair.apply(method)[0][0] == pytest.approx(value, rel=0.01, abs=0.002), method
+
+
+def test_hellinger_and_js_of_a_hundred_rows_are_noise_of_a_sane_size() -> None:
+    pair = compared(NORMAL, *(RANDOM.normal(size=100) for _ in range(200)))
+    for method, ceiling in (("hellinger", 0.15), ("js", 0.17), ("tv", 0.15)):
+        assert np.median(pair.apply(method)[0]) < ceiling
+
+
+def test_more_rows_allow_more_groups() -> None:
+    assert np.all(np.diff(resolution(1e9, 10.0 ** np.arange(9))) >= 0)
+
+
+@pytest.mark.parametrize("method", ALL_NUMERIC_METHODS)
+def test_every_score_is_zero_between_equal_days(method: str) -> None:
+    for values in (RANDOM.normal(size=3_000), np.array([0.1, 0.1, 0.7, np.nan]), np.full(5, 3.0)):
+        assert compared(values, values).apply(method)[0][0] == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize("method", SYMMETRIC)
+def test_symmetric_scores_do_not_care_which_side_is_which(method: str) -> None:
+    one, other = RANDOM.choice([0.0, 1, 2, np.nan], 500), RANDOM.choice([0.0, 1, 2, 3, np.nan], 500, p=[0.4, 0.1, 0.2, 0.2, 0.1])
+    kind, grid = (
+        ("categorical", CategoryGrid(())) if method in {"js", "hellinger", "tv", "linf", "chi2"} else ("numeric", grid_of(one))
+    )
+    if kind == "categorical":
+        other = other[other != 3]
+    sides = [profile([side], grid, kind) for side in (one, other)]
+    assert Comparison.of(*sides).apply(method)[0] == pytest.approx(Comparison.of(*sides[::-1]).apply(method)[0])
+
+
+@pytest.mark.parametrize("method", [method for method in ALL_NUMERIC_METHODS if method != "missingness"])
+def test_every_score_grows_with_a_growing_shift(method: str) -> None:
+    days = [NORMAL[:50_000] + shift for shift in (0.0, 0.1, 0.3, 0.6, 1.0, 1.5)]
+    assert np.all(np.diff(compared(NORMAL[:50_000], *days).apply(method)[0]) > 0)
+
+
+@pytest.mark.parametrize("method", ALL_NUMERIC_METHODS)
+def test_a_day_of_missing_values_only_is_undefined_or_missing(method: str) -> None:
+    scores, _, _ = compared(RANDOM.normal(size=500), np.full(9, np.nan)).apply(method)
+    in_range = {"missingness": 1.0, "tv": 1.0, "js": 1.0, "hellinger": 1.0, "linf": 1.0}
+    if method in in_range:
+        assert scores[0] == pytest.approx(in_range[method])
+    elif method in {"ks", "wasserstein", "cramer_von_mises"}:
+        assert np.isnan(scores[0])
+    else:
+        assert scores[0] > 1
+
+
+def test_rows_of_unknown_categories_are_the_new_share() -> None:
+    grid = CategoryGrid(())
+    pair = Comparison.of(
+        profile([["a", "a", "b", None]], grid, "categorical"), profile([["a", "c", "d", None]], grid, "categorical")
+    )
+    scores, _, bounds = pair.apply("new_category")
+    assert (scores[0], bounds[0]) == (0.5, 0.0)
+
+
+def test_a_new_category_among_a_million_may_hide_in_a_bucket_and_the_bound_says_so() -> None:
+    names = [f"n{place}" for place in range(5_000)]
+    grid = CategoryGrid(tuple(names[:900]))
+    sides = [profile([values], grid, "categorical") for values in (names, [*names[:100], *["new"] * 100])]
+    scores, _, bounds = Comparison.of(*sides).apply("new_category")
+    assert scores[0] <= 0.5 <= scores[0] + bounds[0]
+
+
+def test_bins_of_different_grids_are_compared_on_what_they_share() -> None:
+    reference, current = RANDOM.normal(size=20_000), RANDOM.normal(0.2, 1, 20_000)
+    sides = profile([reference], grid_of(reference)), profile([current], grid_of(current * 3))
+    score, _, bound = Comparison.of(*sides).apply("ks")
+    assert abs(score[0] - stats.ks_2samp(reference, current, method="asymp").statistic) <= bound[0] + 1e-12
+
+
+def test_a_day_off_the_grid_asks_for_a_finer_one() -> None:
+    reference = RANDOM.normal(size=20_000)
+    grid = grid_of(reference)
+    days = profile([reference, reference + 0.5, reference * 1e-6, reference + 1e6], grid)
+    assert needs_finer_grid(profile([reference], grid), days).tolist() == [False, False, True, True]
+
+
+def test_a_window_is_the_sum_of_its_days() -> None:
+    days = [RANDOM.normal(size=rows) for rows in (50, 0, 70, 90)]
+    histogram = profile([day for day in days if len(day)], grid_of(days[0]))
+    windows = histogram.windows([FIRST_DAY + timedelta(days=place) for place in range(-2, 9)], 2)
+    assert windows.rows.tolist() == [0, 0, 50, 120, 160, 90, 0, 0, 0, 0, 0]
+    assert windows.minimum[3] == min(days[0].min(), days[2].min())
+    assert np.isnan(windows.minimum[0])
+
+
+def spec(**drift: object) -> MonitorSpec:
+    return MonitorSpec.model_validate(
+        {
+            "name": "m", "id": "i", "event_time": "at", "start_day": "2026-01-01", "prediction": {"value": "p"},
+            "features": {"x": {"kind": "numeric"}, "c": {"kind": "categorical"}}, "log": {"path": "/l.parquet"},
+            "reference": {"first_day": "2026-01-01", "last_day": "2026-01-02"}, "drift": drift,
+        }
+    )  # fmt: skip
+
+
+def test_every_method_of_every_window_is_a_row_with_a_score_or_a_reason() -> None:
+    x, c = [RANDOM.normal(size=40), RANDOM.normal(size=40), RANDOM.normal(size=3)], [["a"] * 30 + ["b"] * 10] * 2 + [["b"]]
+    current = {(None, "x"): profile(x, grid_of(x[0])), (None, "c"): profile(c, CategoryGrid(()), "categorical")}
+    reference = {key: first_days(histogram, 2) for key, histogram in current.items()}
+    days = [FIRST_DAY + timedelta(days=place) for place in range(3)]
+    methods = {"numeric_methods": ALL_NUMERIC_METHODS, "categorical_methods": ALL_CATEGORICAL_METHODS, "windows_days": [1, 2]}
+    scores = score_days(spec(**methods), "b1", reference, current, days)
+    assert len(scores) == 3 * 2 * (len(ALL_NUMERIC_METHODS) + len(ALL_CATEGORICAL_METHODS))
+    assert (scores["score"].isna() == scores["reason"].notna()).all()
+    lonely = scores[(scores["day"] == days[2]) & (scores["window_days"] == 1)]
+    assert set(lonely["reason"]) == {"3 rows, 30 needed", "1 rows, 30 needed"}
+    assert score_days(spec(), "b1", {}, current, days)["reason"].unique().tolist() == [
+        "the baseline does not hold this column or segment"
+    ]
+
+
+def first_days(histogram: Histogram, count: int) -> Histogram:
+    return histogram.windows([date.fromordinal(FIRST_DAY.toordinal() + count - 1)], count)
