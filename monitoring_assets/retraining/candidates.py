@@ -1,0 +1,228 @@
+"""A retrain from end to end: which rows, the candidate, the gate, the promotion. Each step reads, works with the warehouse
+closed, and writes.
+
+How a model is trained is in `training.py`, how it is judged in `gate.py`, where it is kept in `registry.py`.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+
+import duckdb
+import pandas as pd
+
+from monitoring_assets.errors import ChampionMissing, NotEnoughLabels
+from monitoring_assets.ingestion.reference import REFERENCE_ROWS, stage_reference
+from monitoring_assets.monitor_spec import MonitorSpec
+from monitoring_assets.performance.daily import labelled_predictions
+from monitoring_assets.performance.realised import PRIMARY_METRIC, realised_metrics
+from monitoring_assets.profiling.baselines import (
+    Baseline,
+    build_candidate_baseline,
+    discard_candidate_baseline,
+    put_in_force,
+)
+from monitoring_assets.retraining.decisions import find_verdict, store_verdict
+from monitoring_assets.retraining.gate import Verdict, judge
+from monitoring_assets.retraining.registry import CHALLENGER, PREVIOUS, RegisteredVersion, Registry
+from monitoring_assets.retraining.training import Candidate, load_trainer, predict, train_candidate
+from monitoring_assets.warehouse import Warehouse, quoted, table, transaction
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """The days a candidate is trained on, and the newest labelled days kept back for the gate (None: nothing to gate on)."""
+
+    first_day: date
+    last_day: date
+    gate_first_day: date | None
+    gate_last_day: date | None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a retrain came to. `baseline` is the one put in force, None after a refusal."""
+
+    version: str
+    verdict: Verdict
+    baseline: Baseline | None
+
+
+def train(warehouse: Warehouse, registry: Registry, spec: MonitorSpec, decision_id: str) -> tuple[str, Candidate, TrainingPlan]:
+    """Train a candidate on the newest labelled days before the gate's, and register it as the challenger.
+
+    Raises
+    ------
+    NotEnoughLabels
+        When there are too few labelled rows.
+    """
+    with warehouse.connect() as connection:
+        plan = plan_training(connection, spec)
+        frame = labelled_features(connection, spec, plan.first_day, plan.last_day)
+    features = frame[list(spec.features)]
+    candidate = train_candidate(
+        load_trainer(spec.trainer), features, frame["__label"], frame["day"], spec.task, minimum_rows=spec.retrain.minimum_rows
+    )
+    version = registry.register(
+        spec.name,
+        candidate.model,
+        features.head(20),
+        metrics={f"cross_validated_{candidate.metric}": candidate.metric_value, "training_rows": candidate.row_count},
+        params={"trainer": spec.trainer, "features": ",".join(spec.features), "training_days": spec.retrain.training_days},
+        tags={
+            "decision_id": decision_id,
+            "data_digest": candidate.data_digest,
+            "first_day": str(candidate.first_day),
+            "last_day": str(candidate.last_day),
+            "gate_first_day": str(plan.gate_first_day or ""),
+            "gate_last_day": str(plan.gate_last_day or ""),
+        },
+    )
+    rows = frame.loc[candidate.out_of_fold.index, ["day", *spec.segments]]
+    predictions = rows.assign(**{spec.prediction.column: candidate.out_of_fold})
+    with warehouse.connect() as connection:
+        build_candidate_baseline(connection, spec, predictions, version, candidate.metric, candidate.metric_value)
+    return version, candidate, plan
+
+
+def gate(warehouse: Warehouse, registry: Registry, spec: MonitorSpec, decision_id: str) -> Outcome:
+    """Judge the challenger against the model in use, promote or refuse it, and keep the verdict.
+
+    Safe to repeat: killed anywhere, the next call ends with the same aliases, baseline and verdict.
+
+    Raises
+    ------
+    ChampionMissing
+        When there is no challenger.
+    """
+    challenger = registry.find(spec.name, CHALLENGER)
+    if challenger is None:
+        raise ChampionMissing(f"{spec.name} has no challenger to judge. Materialise {spec.name}/model_candidate first.")
+    champion = registry.champion(spec.name)
+    if champion is not None and champion.version == challenger.version:  # killed half-way through its promotion
+        champion = registry.find(spec.name, PREVIOUS)
+    verdict = _judge(warehouse, registry, spec, challenger, champion)
+    with warehouse.connect() as connection:
+        earlier = find_verdict(connection, spec, challenger.version)
+    if earlier is not None:  # killed after it was decided: labels that came since do not decide again
+        verdict = replace(verdict, promoted=earlier[0], reason=earlier[1])
+    evidence = {"gate_rows": float(verdict.rows), f"gate_{verdict.metric}_candidate": verdict.candidate_metric}
+    if verdict.champion_metric is not None:
+        evidence[f"gate_{verdict.metric}_champion"] = verdict.champion_metric
+    said = {"verdict": "promoted" if verdict.promoted else "refused", "verdict_reason": verdict.reason}
+    finite = {name: value for name, value in evidence.items() if math.isfinite(value)}
+    registry.log_gate(spec.name, challenger.version, finite, said)
+    baseline = None
+    with warehouse.connect() as connection:
+        # What the candidate was trained for is what it is judged for, whichever run gets to it.
+        decided = challenger.tags.get("decision_id", decision_id)
+        if verdict.promoted:
+            with transaction(connection):
+                baseline = put_in_force(connection, spec, challenger.version, _next_day(connection, spec))
+                store_verdict(connection, spec, decided, challenger.version, verdict)
+        else:
+            store_verdict(connection, spec, decided, challenger.version, verdict)
+            discard_candidate_baseline(connection, spec, challenger.version)
+    if verdict.promoted:
+        registry.promote(spec.name, challenger.version)
+    else:
+        registry.refuse(spec.name, challenger.version)
+    return Outcome(challenger.version, verdict, baseline)
+
+
+def plan_training(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) -> TrainingPlan:
+    """The gate gets the newest `gate_days` labelled days, the candidate the `training_days` before them.
+
+    Before the log has labels, the candidate is trained on the whole reference and meets no gate.
+    """
+    found = connection.execute(
+        f"SELECT max(l.day) FROM {table(spec, 'labels')} l JOIN {table(spec, 'inference_log')} p ON p.day = l.day "
+        f"AND p.{quoted(spec.id)} = l.prediction_id WHERE l.label IS NOT NULL"
+    ).fetchone()
+    newest = found[0] if found else None
+    if newest is None:
+        reference = stage_reference(connection, spec)
+        if not reference.has_label:
+            raise NotEnoughLabels(
+                f"{spec.name} has no labelled day, and its reference has no label column "
+                f"{spec.label.column if spec.label else '(the monitor declares no label)'!r}: nothing to train on"
+            )
+        return TrainingPlan(reference.first_day, reference.last_day, None, None)
+    gate_first = newest - timedelta(days=spec.retrain.gate_days - 1)
+    return TrainingPlan(
+        gate_first - timedelta(days=spec.retrain.training_days), gate_first - timedelta(days=1), gate_first, newest
+    )
+
+
+def labelled_features(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, first: date, last: date) -> pd.DataFrame:
+    """Labelled rows of these days, in order: `day`, the features, `__label`. Days before the log come from the reference."""
+    features = ", ".join(f"p.{quoted(name)}" for name in spec.features)
+    log = (
+        f"SELECT p.day, {features}, l.label AS __label, p.{quoted(spec.id)} AS __id FROM {table(spec, 'inference_log')} p "
+        f"JOIN {table(spec, 'labels')} l ON l.day = p.day AND l.prediction_id = p.{quoted(spec.id)} WHERE l.label IS NOT NULL"
+    )
+    starts = connection.execute(f"SELECT min(day) FROM {table(spec, 'inference_log')}").fetchone()
+    reaches_back = starts is None or starts[0] is None or first < starts[0]
+    if reaches_back and spec.reference.path and spec.label and stage_reference(connection, spec).has_label:
+        log += (
+            f" UNION ALL SELECT p.day, {features}, p.{quoted(spec.label.column)}, p.{quoted(spec.id)} FROM {REFERENCE_ROWS} p "
+            f"WHERE p.{quoted(spec.label.column)} IS NOT NULL AND p.day NOT IN (SELECT day FROM {table(spec, 'inference_log')})"
+        )
+    return connection.execute(
+        f"SELECT * EXCLUDE (__id) FROM ({log}) WHERE day BETWEEN ? AND ? ORDER BY day, __id", [first, last]
+    ).df()
+
+
+def _judge(
+    warehouse: Warehouse,
+    registry: Registry,
+    spec: MonitorSpec,
+    challenger: RegisteredVersion,
+    champion: RegisteredVersion | None,
+) -> Verdict:
+    first_text, last_text = challenger.tags.get("gate_first_day"), challenger.tags.get("gate_last_day")
+    if not first_text or not last_text:
+        return _verdict(spec, math.nan, None, 0)
+    # Neither may have been trained on a row it is judged by.
+    trained = [v.last_day for v in (challenger, champion) if v is not None and v.last_day is not None]
+    last = date.fromisoformat(last_text)
+    first = max([date.fromisoformat(first_text), *(day + timedelta(days=1) for day in trained)])
+    with warehouse.connect() as connection:
+        frame = labelled_features(connection, spec, first, last)
+        logged = labelled_predictions(connection, spec, pd.date_range(first, last).date.tolist()) if champion is None else None
+    labels = frame["__label"].to_numpy(float)
+    features = frame[list(spec.features)]
+    metric = PRIMARY_METRIC[spec.task]
+
+    def measured(version: str) -> float:
+        predictions = predict(registry.load(spec.name, version), features, spec.task)
+        return realised_metrics(labels, predictions, None, spec.task)[metric]
+
+    if champion is not None:
+        incumbent = measured(champion.version)
+    else:  # a model trained elsewhere: what the log says it predicted
+        known = logged[logged["label"].notna()] if logged is not None else pd.DataFrame({"label": [], "prediction": []})
+        incumbent = realised_metrics(known["label"], known["prediction"], None, spec.task)[metric]
+    return _verdict(spec, measured(challenger.version), incumbent, len(frame), first, last)
+
+
+def _verdict(
+    spec: MonitorSpec, candidate: float, incumbent: float | None, rows: int, first: date | None = None, last: date | None = None
+) -> Verdict:
+    needed, better_by = spec.retrain.minimum_rows, spec.retrain.minimum_improvement
+    return judge(
+        spec.task,
+        candidate,
+        incumbent,
+        rows=rows,
+        minimum_rows=needed,
+        minimum_improvement=better_by,
+        first_day=first,
+        last_day=last,
+    )
+
+
+def _next_day(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) -> date:
+    """The first day a new champion can serve: the one after the newest in the log."""
+    found = connection.execute(f"SELECT max(day) FROM {table(spec, 'inference_log')}").fetchone()
+    return found[0] + timedelta(days=1) if found and found[0] else spec.start_day

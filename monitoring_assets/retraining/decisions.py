@@ -1,0 +1,131 @@
+"""Evidence gathered from the warehouse, and decisions stored in it. What follows from evidence is `policy.py`'s."""
+
+from datetime import date
+
+import duckdb
+import numpy as np
+
+from monitoring_assets.monitor_spec import SEVERITIES, MonitorSpec, Severity
+from monitoring_assets.performance.daily import Standing, standing
+from monitoring_assets.performance.realised import PRIMARY_METRIC
+from monitoring_assets.profiling.baselines import Baseline, baselines_in_force
+from monitoring_assets.retraining.gate import Verdict
+from monitoring_assets.retraining.policy import Decision, Evidence
+from monitoring_assets.warehouse import table
+
+
+def gather_evidence(
+    connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, *, is_in_flight: bool, is_backfill: bool
+) -> Evidence:
+    """All the policy asks about, as the warehouse has it now.
+
+    Raises
+    ------
+    BaselineMissing
+        When the monitor has no baseline yet.
+    """
+    day = _one(connection, f"SELECT max(day) FROM {table(spec, 'drift_scores')}")
+    ((baseline, _),) = baselines_in_force(connection, spec, [day or spec.start_day])
+    drift = _worst_severities(connection, spec, day)
+    state = current_standing(connection, spec, baseline)
+    labelled = f"FROM {table(spec, 'labels')} WHERE label IS NOT NULL AND day IN (SELECT day FROM {table(spec, 'inference_log')})"
+    decided = f"FROM {table(spec, 'retrain_decisions')}"
+    return Evidence(
+        day=day,
+        baseline_id=baseline.baseline_id,
+        has_model=_has_model(connection, spec, baseline),
+        severities={name: drift.get(name) for name in spec.features},
+        prediction_severity=drift.get(spec.prediction.column),
+        metric=state.metric,
+        metric_value=state.value,
+        baseline_value=state.baseline_value,
+        fall=state.fall,
+        metric_rows=state.labelled_rows,
+        untrained_rows=_one(connection, f"SELECT count(*) {labelled} AND day > ?", baseline.last_day) or 0,
+        newest_labelled_day=_one(connection, f"SELECT max(day) {labelled}"),
+        last_retrain_day=_one(connection, f"SELECT max(day) {decided} WHERE verdict IS NOT NULL"),
+        newest_decided_day=_one(connection, f"SELECT max(day) {decided}"),
+        is_in_flight=is_in_flight,
+        is_backfill=is_backfill,
+    )
+
+
+def current_standing(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, baseline: Baseline) -> Standing:
+    """The primary metric of the newest labelled days against the baseline's; the days it was trained on do not count."""
+    values = connection.execute(
+        f"SELECT value, labelled_rows FROM {table(spec, 'performance')} WHERE segment IS NULL AND metric = ? "
+        "AND labelled_rows > 0 AND day > ? ORDER BY day DESC LIMIT ?",
+        [PRIMARY_METRIC[spec.task], baseline.last_day, spec.performance.window_days],
+    ).fetchnumpy()
+    found, rows = np.asarray(values["value"], float), np.asarray(values["labelled_rows"], float)
+    return standing(spec.performance, spec.task, found, rows, baseline.metric_value)
+
+
+def store_decision(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, decision: Decision) -> None:
+    """Keep a decision, fired or not. The same evidence is kept once."""
+    connection.execute(
+        f"INSERT INTO {table(spec, 'retrain_decisions')} BY NAME SELECT * FROM (SELECT ?::VARCHAR AS decision_id, "
+        "?::DATE AS day, ?::BOOLEAN AS retrain, ?::VARCHAR AS reason, ?::VARCHAR AS evidence) "
+        f"WHERE decision_id NOT IN (SELECT decision_id FROM {table(spec, 'retrain_decisions')})",
+        [decision.decision_id, decision.day, decision.retrain, decision.reason, decision.evidence.as_json()],
+    )
+
+
+def find_decision(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, decision_id: str) -> tuple[bool, str] | None:
+    """Whether evidence was decided before: (retrain, reason), or None."""
+    found = connection.execute(
+        f"SELECT retrain, reason FROM {table(spec, 'retrain_decisions')} WHERE decision_id = ?", [decision_id]
+    ).fetchone()
+    return (found[0], found[1]) if found else None
+
+
+def find_verdict(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, version: str) -> tuple[bool, str] | None:
+    """What the gate has said of a candidate: (promoted, reason), or None."""
+    found = connection.execute(
+        f"SELECT verdict = 'promoted', verdict_reason FROM {table(spec, 'retrain_decisions')} "
+        "WHERE candidate_version = ? AND verdict IS NOT NULL",
+        [version],
+    ).fetchone()
+    return (found[0], found[1]) if found else None
+
+
+def store_verdict(
+    connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, decision_id: str, version: str, verdict: Verdict
+) -> None:
+    """Put the gate's verdict to the decision that asked for the candidate; one asked for by hand gets a decision of its own."""
+    target = table(spec, "retrain_decisions")
+    connection.execute(
+        f"INSERT INTO {target} BY NAME SELECT ?::VARCHAR AS decision_id, "
+        f"(SELECT max(day) FROM {table(spec, 'inference_log')}) AS day, true AS retrain, 'asked for by hand' AS reason "
+        f"WHERE NOT EXISTS (SELECT 1 FROM {target} WHERE decision_id = ?)",
+        [decision_id, decision_id],
+    )
+    connection.execute(
+        f"UPDATE {target} SET candidate_version = ?, verdict = ?, verdict_reason = ? WHERE decision_id = ?",
+        [version, "promoted" if verdict.promoted else "refused", verdict.reason, decision_id],
+    )
+
+
+def _worst_severities(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, day: date | None) -> dict[str, Severity | None]:
+    rows = connection.execute(
+        f"SELECT feature, list(severity) FROM {table(spec, 'drift_scores')} WHERE day = ? AND window_days = ? "
+        "AND segment IS NULL AND severity IS NOT NULL GROUP BY feature",
+        [day, spec.retrain_window_days],
+    ).fetchall()
+    return {feature: max(severities, key=SEVERITIES.index) for feature, severities in rows}
+
+
+def _has_model(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, baseline: Baseline) -> bool:
+    """Whether the baseline knows predictions: a champion's, or those of a model trained elsewhere."""
+    found = _one(
+        connection,
+        f"SELECT count(*) FROM {table(spec, 'baseline_profiles')} WHERE baseline_id = ? AND feature = ?",
+        baseline.baseline_id,
+        spec.prediction.column,
+    )
+    return bool(found)
+
+
+def _one(connection: duckdb.DuckDBPyConnection, sql: str, *parameters: object):  # type: ignore[no-untyped-def]
+    found = connection.execute(sql, list(parameters)).fetchone()
+    return found[0] if found else None

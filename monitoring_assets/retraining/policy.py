@@ -1,0 +1,136 @@
+"""The retrain policy: from what is known of a monitor to a decision and its reason. Pure; gathering evidence and storing
+decisions is in `decisions.py`, acting on them is the orchestration's.
+
+Time is the evidence's own: days are days of predictions, so a replayed year decides as the real one would have.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from datetime import date, timedelta
+from hashlib import sha256
+
+from monitoring_assets.monitor_spec import SEVERITIES, Retrain, Severity
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the policy sees.
+
+    `severities` holds each feature's worst severity over the policy's window that ends on `day` (None: not scored),
+    `prediction_severity` the same for the model's output. `fall` is how much worse the realised `metric` of the newest labelled
+    days is than the baseline's (nan: not known). `untrained_rows` counts labelled rows of days the model was not trained on.
+    """
+
+    day: date | None
+    baseline_id: str | None
+    has_model: bool
+    severities: dict[str, Severity | None]
+    prediction_severity: Severity | None
+    metric: str
+    metric_value: float
+    baseline_value: float
+    fall: float
+    metric_rows: int
+    untrained_rows: int
+    newest_labelled_day: date | None
+    last_retrain_day: date | None = None
+    newest_decided_day: date | None = None
+    is_in_flight: bool = False
+    is_backfill: bool = False
+
+    @property
+    def digest(self) -> str:
+        """Identifies what was seen of the world, so the same evidence is never acted on twice."""
+        world = (self.day, self.baseline_id, self.has_model, sorted(self.severities.items()), self.prediction_severity)
+        numbers = (f"{self.metric_value:.6f}", self.metric_rows, self.newest_labelled_day)
+        return sha256(repr((world, numbers)).encode()).hexdigest()[:16]
+
+    def as_json(self) -> str:
+        return json.dumps(asdict(self), default=str)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether to retrain, and why or why not."""
+
+    decision_id: str
+    day: date | None
+    retrain: bool
+    reason: str
+    evidence: Evidence
+
+
+def decide(policy: Retrain, evidence: Evidence) -> Decision:
+    """Apply the policy: what speaks for a retrain, then what forbids it.
+
+    Examples
+    --------
+    >>> quiet = Evidence(date(2026, 3, 9), "b", True, {"amount": "ok"}, "ok", "auc", 0.7, 0.7, 0.0, 900, 5000, None)
+    >>> decide(Retrain(), quiet).reason
+    'nothing to do: 0 of 1 features severe, prediction ok, auc 0.700 (baseline 0.700)'
+    """
+    reasons = triggers(policy, evidence)
+    obstacle = _obstacle(policy, evidence)
+    if obstacle is not None and (reasons or evidence.day is None):
+        found = f"; seen: {', '.join(reasons)}" if reasons else ""
+        return Decision(evidence.digest, evidence.day, False, obstacle + found, evidence)
+    if not reasons:
+        return Decision(evidence.digest, evidence.day, False, f"nothing to do: {_summary(policy, evidence)}", evidence)
+    return Decision(evidence.digest, evidence.day, True, ", ".join(reasons), evidence)
+
+
+def triggers(policy: Retrain, evidence: Evidence) -> list[str]:
+    """What speaks for a retrain, in words; empty when nothing does."""
+    if not evidence.has_model:
+        return ["no champion yet"]
+    reasons = []
+    drifted = sorted(name for name, severity in evidence.severities.items() if _reaches(severity, policy.severity))
+    # Divided, not multiplied: 0.7 * 10 is 7.000000000000001, and 7 of 10 would not be enough.
+    if drifted and len(drifted) / len(evidence.severities) >= policy.drifted_share:
+        reasons.append(f"{len(drifted)} of {len(evidence.severities)} features {policy.severity} ({', '.join(drifted)})")
+    if _reaches(evidence.prediction_severity, policy.severity):
+        reasons.append(f"prediction {evidence.prediction_severity}")
+    if evidence.fall > policy.performance_margin:
+        reasons.append(f"{evidence.metric} {evidence.metric_value:.3f}, baseline {evidence.baseline_value:.3f}")
+    return reasons
+
+
+def _obstacle(policy: Retrain, evidence: Evidence) -> str | None:
+    """What forbids a retrain, the first that does; None when nothing does."""
+    if evidence.is_in_flight:
+        return "a retrain is already running"
+    if not evidence.has_model:
+        return None
+    if evidence.day is None:
+        return "no day has been scored yet"
+    return _history(evidence.day, evidence) or _too_soon(policy, evidence.day, evidence)
+
+
+def _history(day: date, evidence: Evidence) -> str | None:
+    if evidence.is_backfill:
+        return f"history: {day} was scored by a backfill"
+    if evidence.newest_decided_day is not None and day < evidence.newest_decided_day:
+        return f"history: {day} is older than {evidence.newest_decided_day}, which is decided"
+    return None
+
+
+def _too_soon(policy: Retrain, day: date, evidence: Evidence) -> str | None:
+    last = evidence.last_retrain_day
+    if last is not None and day < last + timedelta(days=policy.cooldown_days):
+        return f"cooldown: the last retrain was on {last}, the next may be on {last + timedelta(days=policy.cooldown_days)}"
+    if evidence.untrained_rows < policy.minimum_rows:
+        return f"{evidence.untrained_rows:,} labelled rows the model was not trained on, {policy.minimum_rows:,} needed"
+    return None
+
+
+def _reaches(severity: Severity | None, wanted: Severity) -> bool:
+    return severity is not None and SEVERITIES.index(severity) >= SEVERITIES.index(wanted)
+
+
+def _summary(policy: Retrain, evidence: Evidence) -> str:
+    drifted = sum(_reaches(severity, policy.severity) for severity in evidence.severities.values())
+    prediction = evidence.prediction_severity or "not scored"
+    told = f"{drifted} of {len(evidence.severities)} features {policy.severity}, prediction {prediction}"
+    if evidence.metric_value == evidence.metric_value:
+        told += f", {evidence.metric} {evidence.metric_value:.3f} (baseline {evidence.baseline_value:.3f})"
+    return told

@@ -1,0 +1,108 @@
+"""Laws of the realised metrics; scikit-learn is the second opinion."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics as sklearn_metrics
+
+from monitoring_assets.performance.realised import METRICS, improvement, measure, realised_metrics
+
+probability = st.floats(0, 1)
+number = st.floats(-1e6, 1e6)
+both_classes = st.lists(st.tuples(st.integers(0, 1), probability), min_size=2, max_size=60).filter(
+    lambda rows: len({label for label, _ in rows}) == 2
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(both_classes, probability)
+def test_classification_metrics_equal_scikit_learns(rows: list[tuple[int, float]], cut: float) -> None:
+    labels, scores = (np.array(column, dtype=float) for column in zip(*rows, strict=True))
+    found = realised_metrics(labels, scores, None, "classification", cut)
+    chosen = scores >= cut
+    assert found["auc"] == pytest.approx(sklearn_metrics.roc_auc_score(labels, scores))
+    assert found["accuracy"] == pytest.approx(sklearn_metrics.accuracy_score(labels, chosen))
+    assert found["f1"] == pytest.approx(sklearn_metrics.f1_score(labels, chosen))
+    assert found["log_loss"] == pytest.approx(sklearn_metrics.log_loss(labels, scores, labels=[0, 1]))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(number, number), min_size=2, max_size=60).filter(lambda rows: np.ptp([r[0] for r in rows]) > 1))
+def test_regression_metrics_equal_scikit_learns(rows: list[tuple[float, float]]) -> None:
+    labels, values = (np.array(column) for column in zip(*rows, strict=True))
+    found = realised_metrics(labels, values, None, "regression")
+    assert found["rmse"] == pytest.approx(sklearn_metrics.root_mean_squared_error(labels, values))
+    assert found["mae"] == pytest.approx(sklearn_metrics.mean_absolute_error(labels, values))
+    assert found["r2"] == pytest.approx(sklearn_metrics.r2_score(labels, values))
+
+
+@given(both_classes)
+def test_auc_of_reversed_scores_is_one_minus_auc(rows: list[tuple[int, float]]) -> None:
+    labels, scores = (np.array(column, dtype=float) for column in zip(*rows, strict=True))
+    auc = realised_metrics(labels, scores, None, "classification")["auc"]
+    # Negation keeps ties ties; 1 - score would create some by rounding.
+    reversed_auc = realised_metrics(labels, -scores, None, "classification")["auc"]
+    assert reversed_auc == pytest.approx(1 - auc)
+
+
+def test_rows_without_label_or_score_change_nothing() -> None:
+    complete = realised_metrics([0, 1, 1], [0.2, 0.6, 0.4], None, "classification")
+    with_gaps = realised_metrics([0, 1, 1, np.nan, 1], [0.2, 0.6, 0.4, 0.9, np.nan], None, "classification")
+    assert with_gaps == complete
+
+
+@pytest.mark.parametrize("texts", [["0", "1", "1", "0"], ["False", "true", "True", "false"], [0, 1, 1, 0], [0.0, 1.0, 1.0, 0.0]])
+def test_predicted_classes_are_read_in_every_spelling(texts: list[object]) -> None:
+    found = realised_metrics([0, 1, 0, 0], [0.9, 0.9, 0.9, 0.9], texts, "classification")
+    assert found["accuracy"] == 0.75
+    assert found["f1"] == pytest.approx(2 / 3)
+
+
+def test_a_missing_predicted_class_falls_back_on_the_score() -> None:
+    assert realised_metrics([0, 1, 1], [0.9, 0.9, 0.1], ["0", None, np.nan], "classification")["accuracy"] == 2 / 3
+
+
+def test_an_unknown_predicted_class_undefines_only_what_needs_it() -> None:
+    found = measure([0, 1], [0.1, 0.9], ["0", "late"], "classification")
+    assert found["accuracy"].reason == found["f1"].reason
+    assert found["accuracy"].reason == "predicted class must be 0 or 1, true or false, found 'late'"
+    assert found["auc"].value == 1.0
+
+
+@pytest.mark.parametrize(
+    ("labels", "scores", "task", "metric", "reason"),
+    [
+        ([], [], "classification", "auc", "no labels"),
+        ([np.nan], [0.5], "regression", "rmse", "no labels"),
+        ([1.0], [np.nan], "regression", "rmse", "no scores on labelled rows"),
+        ([0, 0], [0.1, 0.2], "classification", "auc", "auc needs both classes, found only 0"),
+        ([0, 0], [0.1, 0.2], "classification", "f1", "f1 needs a label or a prediction of class 1, found none"),
+        ([0, 1], [0.1, 1.5], "classification", "log_loss", "log_loss needs scores between 0 and 1, found 1.5"),
+        ([0, 2], [0.1, 0.2], "classification", "auc", "labels of a classification must be 0 or 1, found 2"),
+        ([3, 3], [1.0, 2.0], "regression", "r2", "r2 needs labels that vary, found only 3"),
+    ],
+)
+def test_undefined_is_nan_with_the_reason(labels, scores, task, metric, reason) -> None:
+    found = measure(labels, scores, None, task)
+    assert set(found) == set(METRICS[task])
+    assert math.isnan(found[metric].value)
+    assert found[metric].reason == reason
+
+
+def test_a_reason_stands_exactly_where_a_value_is_missing() -> None:
+    for labels in ([0, 0, 0], [1, 1, 1], [0, 1, 1]):
+        for value, reason in measure(labels, [0.1, 0.2, 0.9], None, "classification").values():
+            assert math.isnan(value) == (reason is not None)
+
+
+def test_improvement_is_positive_when_the_new_model_is_better() -> None:
+    assert improvement("classification", 0.7, 0.6) == pytest.approx(0.1)
+    assert improvement("regression", 9.0, 10.0) == pytest.approx(0.1)
+    assert improvement("regression", 11.0, 10.0) == pytest.approx(-0.1)
+    assert improvement("regression", 0.0, 0.0) == 0.0
+    assert improvement("regression", 1.0, 0.0) == -math.inf
+    assert math.isnan(improvement("classification", math.nan, 0.6))
+    assert math.isnan(improvement("regression", math.nan, 0.0))

@@ -1,0 +1,134 @@
+"""Laws of the retrain policy, over all evidence there can be."""
+
+from dataclasses import replace
+from datetime import date, timedelta
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from monitoring_assets.monitor_spec import SEVERITIES, Retrain
+from monitoring_assets.retraining.policy import Evidence, decide
+
+DAYS = st.dates(date(2026, 1, 1), date(2026, 6, 30))
+SEVERITY = st.sampled_from([None, *SEVERITIES])
+EVIDENCE = st.builds(
+    Evidence,
+    day=DAYS | st.none(),
+    baseline_id=st.just("b"),
+    has_model=st.booleans(),
+    severities=st.dictionaries(st.sampled_from([f"f{i}" for i in range(10)]), SEVERITY, min_size=1),
+    prediction_severity=SEVERITY,
+    metric=st.just("auc"),
+    metric_value=st.floats(0, 1) | st.just(float("nan")),
+    baseline_value=st.floats(0, 1),
+    fall=st.floats(-1, 1) | st.just(float("nan")),
+    metric_rows=st.integers(0, 10_000),
+    untrained_rows=st.integers(0, 5_000),
+    newest_labelled_day=DAYS | st.none(),
+    last_retrain_day=DAYS | st.none(),
+    newest_decided_day=DAYS | st.none(),
+    is_in_flight=st.booleans(),
+    is_backfill=st.booleans(),
+)
+POLICY = st.builds(
+    Retrain,
+    severity=st.sampled_from(["minor", "moderate", "severe"]),
+    drifted_share=st.sampled_from([0.1, 0.3, 0.5, 0.7, 1.0]),
+    performance_margin=st.sampled_from([0.0, 0.05, 0.5]),
+    cooldown_days=st.integers(0, 60),
+    minimum_rows=st.sampled_from([1, 1000]),
+)
+MANY = settings(max_examples=300, deadline=None)
+ALARMING = Evidence(
+    date(2026, 3, 9), "b", True, dict.fromkeys("abcdefghij", "severe"), "severe", "auc", 0.5, 0.7, 0.2, 900, 5000, None
+)
+
+
+@MANY
+@given(POLICY, EVIDENCE)
+def test_there_is_always_a_reason(policy: Retrain, evidence: Evidence) -> None:
+    assert decide(policy, evidence).reason.strip()
+
+
+@MANY
+@given(POLICY, EVIDENCE)
+def test_never_while_a_retrain_is_in_flight(policy: Retrain, evidence: Evidence) -> None:
+    assert not decide(policy, replace(evidence, is_in_flight=True)).retrain
+
+
+@MANY
+@given(POLICY, EVIDENCE.filter(lambda e: e.day is not None), st.integers(0, 59))
+def test_never_in_the_cooldown(policy: Retrain, evidence: Evidence, since: int) -> None:
+    late = replace(evidence, has_model=True, last_retrain_day=evidence.day - timedelta(days=since))
+    if since < policy.cooldown_days:
+        assert not decide(policy, late).retrain
+
+
+@MANY
+@given(POLICY, EVIDENCE)
+def test_never_for_what_a_backfill_scored(policy: Retrain, evidence: Evidence) -> None:
+    assert not decide(policy, replace(evidence, has_model=True, is_backfill=True)).retrain
+
+
+@MANY
+@given(POLICY, EVIDENCE.filter(lambda e: e.day is not None), st.integers(1, 99))
+def test_never_for_a_day_older_than_one_decided(policy: Retrain, evidence: Evidence, days: int) -> None:
+    old = replace(evidence, has_model=True, newest_decided_day=evidence.day + timedelta(days=days))
+    assert not decide(policy, old).retrain
+
+
+@MANY
+@given(POLICY, EVIDENCE)
+def test_a_monitor_without_a_model_gets_one_as_soon_as_nothing_is_in_flight(policy: Retrain, evidence: Evidence) -> None:
+    decision = decide(policy, replace(evidence, has_model=False, is_in_flight=False))
+    assert (decision.retrain, decision.reason) == (True, "no champion yet")
+
+
+def _worse(severity: str | None) -> str:
+    place = 0 if severity is None else SEVERITIES.index(severity)
+    return SEVERITIES[min(place + 1, 3)]
+
+
+@MANY
+@given(POLICY, EVIDENCE, st.sets(st.sampled_from([f"f{i}" for i in range(10)])), st.booleans(), st.floats(0, 1))
+def test_worse_evidence_never_turns_a_yes_into_a_no(
+    policy: Retrain, evidence: Evidence, columns: set[str], is_prediction: bool, further: float
+) -> None:
+    severities = {name: _worse(found) if name in columns else found for name, found in evidence.severities.items()}
+    prediction = _worse(evidence.prediction_severity) if is_prediction else evidence.prediction_severity
+    worse = replace(evidence, severities=severities, prediction_severity=prediction, fall=evidence.fall + further)
+    assert decide(policy, worse).retrain >= decide(policy, evidence).retrain
+
+
+def test_each_trigger_fires_alone_and_nothing_fires_without_one() -> None:
+    quiet = replace(ALARMING, severities=dict.fromkeys("abcdefghij", "ok"), prediction_severity="ok", fall=0.0)
+    assert not decide(Retrain(), quiet).retrain
+    assert decide(Retrain(), replace(quiet, prediction_severity="severe")).reason == "prediction severe"
+    assert decide(Retrain(), replace(quiet, fall=0.06)).retrain
+    assert not decide(Retrain(), replace(quiet, fall=0.05)).retrain
+    assert decide(Retrain(), replace(quiet, severities=ALARMING.severities)).retrain
+
+
+def test_a_share_of_features_counts_as_reached_when_it_is_met_exactly() -> None:
+    for count in range(1, 11):
+        names = "abcdefghij"
+        moved = dict.fromkeys(names[:count], "severe") | dict.fromkeys(names[count:], "ok")
+        evidence = replace(ALARMING, severities=moved, prediction_severity="ok", fall=0.0)
+        assert decide(Retrain(drifted_share=count / 10), evidence).retrain
+        if count < 10:
+            assert not decide(Retrain(drifted_share=(count + 1) / 10), evidence).retrain
+
+
+def test_too_few_new_labels_and_the_cooldown_say_what_is_missing() -> None:
+    short = decide(Retrain(), replace(ALARMING, untrained_rows=12))
+    assert short.reason.startswith("12 labelled rows the model was not trained on, 1,000 needed; seen: 10 of 10 features")
+    cold = decide(Retrain(cooldown_days=21), replace(ALARMING, last_retrain_day=date(2026, 3, 1)))
+    assert cold.reason.startswith("cooldown: the last retrain was on 2026-03-01, the next may be on 2026-03-22")
+
+
+@MANY
+@given(EVIDENCE)
+def test_the_same_sight_of_the_world_has_the_same_digest_however_busy_we_are(evidence: Evidence) -> None:
+    busy = replace(evidence, is_in_flight=not evidence.is_in_flight, is_backfill=not evidence.is_backfill)
+    assert busy.digest == evidence.digest
+    assert replace(evidence, metric_rows=evidence.metric_rows + 1).digest != evidence.digest
