@@ -1,0 +1,132 @@
+"""`ModelMonitor`: one YAML file becomes one monitor. The only place where a spec meets Dagster's component system."""
+
+import os
+import re
+from collections.abc import Iterator
+from difflib import get_close_matches
+from typing import Any, Self, get_args
+
+import dagster as dg
+from pydantic import BaseModel, RootModel, ValidationError
+
+from monitoring_assets.monitor_spec import MonitorSpec
+from monitoring_assets.orchestration.asset_checks import build_asset_checks
+from monitoring_assets.orchestration.daily_assets import build_daily_assets
+from monitoring_assets.orchestration.jobs import build_jobs, build_schedules
+from monitoring_assets.orchestration.model_assets import build_model_assets, can_retrain
+from monitoring_assets.orchestration.resources import MONITORING_HOME, MonitoringHome
+from monitoring_assets.orchestration.sensors import build_retrain_sensor
+
+
+class MonitorAttributes(RootModel[dict[str, Any]]):
+    """The YAML as written: its templates are resolved before `MonitorSpec` judges it, whose JSON schema it shows to tools."""
+
+    @classmethod
+    def model_json_schema(cls, *arguments: Any, **options: Any) -> dict[str, Any]:
+        return MonitorSpec.model_json_schema(*arguments, **options)
+
+
+class ModelMonitor(dg.Component):
+    """Watches one tabular model in production: data quality, drift, performance, retraining, promotion."""
+
+    def __init__(self, spec: MonitorSpec) -> None:
+        self.spec = spec
+
+    @classmethod
+    def get_model_cls(cls) -> type[BaseModel]:
+        return MonitorAttributes
+
+    @classmethod
+    def get_spec(cls) -> dg.ComponentTypeSpec:
+        return dg.ComponentTypeSpec(description=cls.__doc__, tags=["monitoring", "machine-learning"])
+
+    @classmethod
+    def load(cls, attributes: BaseModel | None, context: dg.ComponentLoadContext) -> Self:
+        given = attributes.root if isinstance(attributes, MonitorAttributes) else {}
+        unset = sorted({name for text in _texts(given) for name in _variables(text) if name not in os.environ})
+        if unset:
+            raise _refusal(
+                given, context, [f"the environment variable {name} is not set, and the YAML uses it" for name in unset]
+            )
+        resolved: Any = context.resolution_context.resolve_value(given)  # templates such as {{ env.LOG_FOLDER }}
+        try:
+            return cls(MonitorSpec.model_validate(resolved))
+        except ValidationError as error:
+            raise _refusal(given, context, [_told(mistake, context) for mistake in error.errors()]) from None
+
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
+        return build_monitor(self.spec)
+
+
+def build_monitor(spec: MonitorSpec, monitoring_home: MonitoringHome = MONITORING_HOME) -> dg.Definitions:
+    """All Dagster definitions of one monitor, for YAML and for Python alike.
+
+    Examples
+    --------
+    >>> spec = MonitorSpec.model_validate({
+    ...     "name": "fraud", "id": "transaction_id", "event_time": "at", "start_day": "2026-01-01",
+    ...     "features": {"amount": {"kind": "numeric"}}, "prediction": {"score": "score"},
+    ...     "log": {"path": "/logs/fraud/{day}.parquet"}, "reference": {"path": "/logs/reference.parquet"},
+    ... })
+    >>> sorted(key.to_user_string() for key in build_monitor(spec).resolve_all_asset_keys())
+    ['fraud/daily_profile', 'fraud/drift_scores', 'fraud/inference_log', 'fraud/reference_baseline']
+    """
+    return dg.Definitions(
+        assets=[*build_daily_assets(spec), *build_model_assets(spec)],
+        asset_checks=build_asset_checks(spec),
+        jobs=build_jobs(spec),
+        schedules=build_schedules(spec),
+        sensors=[build_retrain_sensor(spec)] if can_retrain(spec) else [],
+        resources={"monitoring_home": monitoring_home},
+    )
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    for part in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _texts(part)
+
+
+def _variables(text: str) -> list[str]:
+    """Environment variables a template needs: one that is not set would become the text 'None'."""
+    return [name for template in re.findall(r"{{(.*?)}}", text) for name in re.findall(r"\benv\.(\w+)", template)]
+
+
+def _refusal(given: dict[str, Any], context: dg.ComponentLoadContext, mistakes: list[str]) -> dg.DagsterInvalidDefinitionError:
+    listed = "".join(f"\n  {mistake}" for mistake in mistakes)
+    return dg.DagsterInvalidDefinitionError(f"monitor {given.get('name')!r} in {context.path} is refused:{listed}")
+
+
+def _told(mistake: Any, context: dg.ComponentLoadContext) -> str:
+    """One mistake: where it stands, the field, what is allowed, what was found."""
+    path = list(mistake["loc"])
+    field = ".".join(map(str, path)) or "the monitor"
+    said = str(mistake["msg"]).removeprefix("Value error, ")
+    if mistake["type"] == "extra_forbidden":
+        allowed = _keys_at(path[:-1])
+        close = get_close_matches(str(path[-1]), allowed, n=1)
+        said = f"unknown key{f' (did you mean {close[0]!r}?)' if close else ''}, allowed: {', '.join(sorted(allowed))}"
+    elif mistake["type"] != "missing" and not isinstance(mistake["input"], dict):
+        said += f", found {mistake['input']!r}"
+    tree = context.resolution_context.source_position_tree
+    if tree is None:
+        return f"{field}: {said}"
+    position, _ = tree.lookup_closest_and_path(["attributes", *path], None)
+    return f"{position.filename}:{position.start.line}, {field}: {said}"
+
+
+def _keys_at(path: list[str | int]) -> list[str]:
+    """The keys the spec knows at a place. Keys of mappings and places in lists lead no deeper."""
+    model: type[BaseModel] = MonitorSpec
+    for part in path:
+        field = next((field for name, field in model.model_fields.items() if part in (name, field.alias)), None)
+        model = next(_models_in(field.annotation), model) if field else model
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models_in(argument)

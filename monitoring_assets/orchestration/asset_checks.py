@@ -1,0 +1,218 @@
+"""Asset checks, one result per day. The findings come from pure functions; here they become Dagster's.
+
+In a run over a range of days Dagster 1.13 gives a check's result no partition, and every day would show as skipped. So each
+day's evaluation is logged on its own, with the materialisation it judged, and the op returns one summary. Pure code is
+imported when a check runs.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+import duckdb
+from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationTargetMaterializationData
+
+from monitoring_assets.monitor_spec import MonitorSpec, Severity, worst
+from monitoring_assets.orchestration.metadata import as_table, numbers
+from monitoring_assets.orchestration.partitions import daily_partitions, days_of
+from monitoring_assets.orchestration.resources import MonitoringHome, errors_for_dagster
+from monitoring_assets.quality.expectations import KINDS, READABLE_SOURCE
+
+if TYPE_CHECKING:
+    from monitoring_assets.quality.findings import Finding
+
+
+@dataclass(frozen=True)
+class DayResult:
+    """What one check says of one day."""
+
+    day: date
+    check: str
+    severity: Severity
+    description: str
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+# Dagster's storage returns at most this many event records at once.
+RECORDS_AT_ONCE = 1000
+
+Evaluate = Callable[[duckdb.DuckDBPyConnection, MonitorSpec, list[date]], Iterator[DayResult]]
+
+QUALITY_CHECKS = {
+    "not_null": "Missing values stay within what the reference shows.",
+    "in_range": "Numbers lie in the contract's range, or the reference's.",
+    "in_set": "Categories are ones the contract or the reference knows.",
+    "of_type": "Columns have their declared types.",
+    "unique_id": "No prediction id stands twice.",
+    "row_count": "The day has about as many rows as a day of the reference.",
+}
+
+
+def build_asset_checks(spec: MonitorSpec) -> list[dg.AssetChecksDefinition]:
+    """Quality on `inference_log`, drift on `drift_scores`, performance on `performance` where there are labels."""
+    checks = [
+        _daily_checks(spec, "inference_log", "quality", {kind: QUALITY_CHECKS[kind] for kind in KINDS}, _quality),
+        _daily_checks(
+            spec, "drift_scores", "drift", {"drift_within_threshold": "No column has moved beyond its threshold."}, _drift
+        ),
+    ]
+    if spec.labels is not None:
+        described = {
+            "performance_within_threshold": "The realised metric has not fallen below the baseline's by more than its margin."
+        }
+        checks.append(_daily_checks(spec, "performance", "performance", described, _performance))
+    return checks
+
+
+def _daily_checks(
+    spec: MonitorSpec, asset: str, topic: str, described: dict[str, str], evaluate: Evaluate
+) -> dg.AssetChecksDefinition:
+    key = dg.AssetKey([spec.name, asset])
+    partitions = daily_partitions(spec)
+    specs = [
+        dg.AssetCheckSpec(name, asset=key, description=description, partitions_def=partitions)
+        for name, description in described.items()
+    ]
+
+    @dg.multi_asset_check(name=f"{spec.name}_{topic}_checks", specs=specs)
+    def daily_checks(context: dg.AssetCheckExecutionContext, monitoring_home: MonitoringHome) -> Iterator[dg.AssetCheckResult]:
+        days = days_of(context.op_execution_context.partition_keys)
+        with errors_for_dagster(), monitoring_home.connect(spec) as connection:
+            results = list(evaluate(connection, monitoring_home.located(spec), days))
+        if context.op_execution_context.has_partition_key:  # a range of one day is a range all the same
+            yield from (_result(key, result) for result in results)
+        else:
+            _log_each_day(context, key, results)
+            yield from _summaries(key, list(described), results)
+
+    return daily_checks
+
+
+def _quality(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: list[date]) -> Iterator[DayResult]:
+    from monitoring_assets.quality.daily import quality_of_days
+
+    by_check: dict[tuple[date, str], list[Any]] = defaultdict(list)
+    for finding in quality_of_days(connection, spec, days):
+        by_check[finding.day, finding.check].append(finding)
+    for day in days:
+        for kind in KINDS:
+            findings = by_check[day, kind]
+            bad = [finding for finding in findings if finding.severity != "ok"]
+            shown: dict[str, Any] = {"expectations": len(findings), **numbers({"failing": len(bad)})}
+            if bad:
+                shown["findings"] = as_table(
+                    [
+                        {
+                            "column": finding.column or "",
+                            "severity": finding.severity,
+                            "observed": round(finding.observed, 6),
+                            "expected": finding.expected,
+                            "unexpected_rows": finding.unexpected_count,
+                            "unexpected_share": round(finding.unexpected_share, 6),
+                            "samples": ", ".join(finding.samples),
+                        }
+                        for finding in bad
+                    ]
+                )
+            names = ", ".join(dict.fromkeys(finding.column or _of_rows(finding) for finding in bad))
+            told = f"{len(bad)} of {len(findings)} expectations broken: {names}" if bad else f"{len(findings)} expectations hold"
+            yield DayResult(day, kind, worst([finding.severity for finding in findings]), told, shown)
+
+
+def _of_rows(finding: "Finding") -> str:
+    """What a finding about the day as a whole says: how many rows, or why its source could not be read."""
+    return f"{finding.observed:.0f} rows" if finding.expected != READABLE_SOURCE else f"not read: {'; '.join(finding.samples)}"
+
+
+def _drift(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: list[date]) -> Iterator[DayResult]:
+    from monitoring_assets.drift.verdicts import drift_verdicts
+
+    for verdict in drift_verdicts(connection, spec, days):
+        shown: dict[str, Any] = dict(numbers({"drifted_columns": len(verdict.moved)}))
+        if verdict.moved:
+            shown["moved"] = as_table(verdict.moved)
+        yield DayResult(verdict.day, "drift_within_threshold", verdict.severity, verdict.reason, shown)
+
+
+def _performance(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: list[date]) -> Iterator[DayResult]:
+    from monitoring_assets.performance.verdicts import performance_verdicts
+
+    for day, state in performance_verdicts(connection, spec, days):
+        shown = numbers({state.metric: state.value, f"baseline_{state.metric}": state.baseline_value, "fall": state.fall})
+        told = state.reason if state.severity is not None else f"not judged: {state.reason}"
+        yield DayResult(day, "performance_within_threshold", state.severity or "ok", told, dict(shown))
+
+
+def _result(key: dg.AssetKey, result: DayResult) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        asset_key=key,
+        check_name=result.check,
+        passed=result.severity == "ok",
+        severity=_dagster_severity(result.severity),
+        description=result.description,
+        metadata={"severity": result.severity, **result.metadata},
+    )
+
+
+def _dagster_severity(severity: Severity) -> dg.AssetCheckSeverity:
+    return dg.AssetCheckSeverity.ERROR if severity == "severe" else dg.AssetCheckSeverity.WARN
+
+
+def _log_each_day(context: dg.AssetCheckExecutionContext, key: dg.AssetKey, results: Sequence[DayResult]) -> None:
+    targets = _newest_materialisations(context.instance, key, sorted({result.day.isoformat() for result in results}))
+    for result in results:
+        partition = result.day.isoformat()
+        context.op_execution_context.log_event(
+            # Accepted since 1.6 and what Dagster itself does, though its annotation leaves it out.
+            dg.AssetCheckEvaluation(  # type: ignore[arg-type]
+                asset_key=key,
+                check_name=result.check,
+                passed=result.severity == "ok",
+                severity=_dagster_severity(result.severity),
+                description=result.description,
+                metadata={"severity": result.severity, **result.metadata},
+                target_materialization_data=targets.get(partition),
+                partition=partition,
+            )
+        )
+
+
+def _newest_materialisations(
+    instance: dg.DagsterInstance, key: dg.AssetKey, partitions: Sequence[str]
+) -> dict[str, AssetCheckEvaluationTargetMaterializationData]:
+    newest = instance.get_latest_storage_id_by_partition(key, dg.DagsterEventType.ASSET_MATERIALIZATION, set(partitions))
+    ids = list(newest.values())
+    records = [
+        record
+        for start in range(0, len(ids), RECORDS_AT_ONCE)
+        for record in instance.fetch_materializations(
+            dg.AssetRecordsFilter(asset_key=key, storage_ids=ids[start : start + RECORDS_AT_ONCE]), limit=RECORDS_AT_ONCE
+        ).records
+    ]
+    return {
+        str(record.partition_key): AssetCheckEvaluationTargetMaterializationData(
+            storage_id=record.storage_id, run_id=record.run_id, timestamp=record.timestamp
+        )
+        for record in records
+    }
+
+
+def _summaries(key: dg.AssetKey, checks: Sequence[str], results: Sequence[DayResult]) -> Iterator[dg.AssetCheckResult]:
+    for check in checks:
+        mine = [result for result in results if result.check == check]
+        bad = [result for result in mine if result.severity != "ok"]
+        days = [str(result.day) for result in bad]
+        shown: dict[str, Any] = {"days": len(mine), "broken_days": len(bad)}
+        if days:
+            shown["which"] = ", ".join(days[-50:])
+        yield dg.AssetCheckResult(
+            asset_key=key,
+            check_name=check,
+            passed=not bad,
+            severity=_dagster_severity(worst([result.severity for result in mine])),
+            description=f"{len(bad)} of {len(mine)} days broken" + (f", the last on {days[-1]}" if days else ""),
+            metadata=shown,
+        )

@@ -1,0 +1,208 @@
+"""The assets with one partition per day. Each reads its days, opens the warehouse, calls one pure function, writes, and tells
+per day what happened. A range of days is one run.
+
+Pure code is imported when an asset runs, not when definitions load: pandas alone would make loading half as long again.
+"""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from monitoring_assets.errors import SourceUnreadable
+from monitoring_assets.monitor_spec import SEVERITIES, MonitorSpec
+from monitoring_assets.orchestration.metadata import as_table, numbers, table_metadata
+from monitoring_assets.orchestration.partitions import daily_partitions, days_of
+from monitoring_assets.orchestration.resources import MonitoringHome, errors_for_dagster
+from monitoring_assets.warehouse import PROFILE_COLUMNS, replace_days, table, transaction
+
+if TYPE_CHECKING:
+    from monitoring_assets.drift.daily import ScoredDays
+    from monitoring_assets.ingestion.delivery import Delivery
+
+# A daily asset is late when its newest partition is older than this.
+FRESHNESS = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=48), warn_window=timedelta(hours=30))
+
+
+def build_daily_assets(spec: MonitorSpec) -> list[dg.AssetsDefinition]:
+    """The daily assets of a monitor; without labels there are no `labels` and no `performance`."""
+    assets = [_inference_log(spec), _daily_profile(spec), _drift_scores(spec)]
+    return assets if spec.labels is None else [*assets, _labels(spec), _performance(spec)]
+
+
+def _daily(
+    spec: MonitorSpec, name: str, deps: list[str], description: str
+) -> Callable[[Callable[..., None]], dg.AssetsDefinition]:
+    return dg.asset(
+        name=name,
+        key_prefix=spec.name,
+        group_name=spec.name,
+        deps=[dg.AssetKey([spec.name, upstream]) for upstream in deps],
+        partitions_def=daily_partitions(spec),
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        description=description,
+        owners=spec.owners,
+        kinds={"duckdb"},
+        metadata=table_metadata(spec, name),
+        freshness_policy=FRESHNESS,
+    )
+
+
+def _inference_log(spec: MonitorSpec) -> dg.AssetsDefinition:
+    @_daily(
+        spec, "inference_log", [], "The day's typed rows of the prediction log; broken rows are in `quarantine` with a reason."
+    )
+    def inference_log(context: dg.AssetExecutionContext, monitoring_home: MonitoringHome) -> None:
+        from monitoring_assets.ingestion.prediction_log import ingest_log
+
+        with errors_for_dagster(), monitoring_home.connect(spec) as connection:
+            deliveries = ingest_log(connection, monitoring_home.located(spec), days_of(context.partition_keys))
+            if all(delivery.unreadable for delivery in deliveries):
+                raise SourceUnreadable(
+                    f"the log of {spec.name}: none of the {len(deliveries)} day(s) asked for could be read: "
+                    f"{deliveries[0].unreadable}. Correct `log.path` in the monitor's YAML, or deliver the file."
+                )
+        _tell_deliveries(context, deliveries)
+
+    return inference_log
+
+
+def _daily_profile(spec: MonitorSpec) -> dg.AssetsDefinition:
+    columns = ", ".join(PROFILE_COLUMNS)
+
+    @_daily(spec, "daily_profile", ["inference_log", "reference_baseline"], "Mergeable counts of every column, per day.")
+    def daily_profile(context: dg.AssetExecutionContext, monitoring_home: MonitoringHome) -> None:
+        from monitoring_assets.profiling.baselines import baselines_in_force, ensure_grids
+        from monitoring_assets.profiling.kernel import write_profiles
+
+        days = days_of(context.partition_keys)
+        with errors_for_dagster(), monitoring_home.connect(spec) as connection:
+            listed = ", ".join(f"DATE '{day}'" for day in days)
+            rows = f"(SELECT * FROM {table(spec, 'inference_log')} WHERE day IN ({listed}))"
+            baselines_in_force(connection, spec, days)  # raises where there is none: bins come from the reference
+            with transaction(connection):
+                grids = ensure_grids(connection, spec, rows, spec.watched_columns)
+                connection.execute(f"CREATE OR REPLACE TEMP TABLE profiled_days AS FROM {table(spec, 'daily_profile')} LIMIT 0")
+                write_profiles(connection, "profiled_days", rows, spec.watched_columns, grids, spec.segments)
+                replace_days(connection, table(spec, "daily_profile"), days, f"SELECT {columns} FROM profiled_days ORDER BY ALL")
+            told = connection.execute(
+                "SELECT day, max(row_count), sum(null_count + nan_count + infinite_count) / greatest(sum(row_count), 1), "
+                "count(DISTINCT feature) FROM profiled_days WHERE segment IS NULL GROUP BY day"
+            ).fetchall()
+        by_day = {day: (rows, missing, features) for day, rows, missing, features in told}
+        for day in days:
+            row_count, missing, features = by_day.get(day, (0, None, 0))
+            shown = numbers({"rows": row_count, "missing_fraction": missing, "columns": features})
+            context.add_asset_metadata(shown, partition_key=day.isoformat())
+
+    return daily_profile
+
+
+def _drift_scores(spec: MonitorSpec) -> dg.AssetsDefinition:
+    @_daily(spec, "drift_scores", ["daily_profile", "reference_baseline"], "Per column, method and window: score and severity.")
+    def drift_scores(context: dg.AssetExecutionContext, monitoring_home: MonitoringHome) -> None:
+        import pandas as pd
+
+        from monitoring_assets.drift.daily import score_history
+
+        days = days_of(context.partition_keys)
+        with errors_for_dagster(), monitoring_home.connect(spec) as connection:
+            scored = score_history(connection, spec, days)
+            frames = [part.scores for part in scored if len(part.scores)]
+            with transaction(connection):
+                connection.register("scored", pd.concat(frames) if frames else pd.DataFrame({"day": pd.Series(dtype="object")}))
+                replace_days(connection, table(spec, "drift_scores"), days, "SELECT * FROM scored ORDER BY ALL")
+        for part in scored:
+            _tell_drift(context, spec, part)
+
+    return drift_scores
+
+
+def _labels(spec: MonitorSpec) -> dg.AssetsDefinition:
+    @_daily(spec, "labels", ["inference_log"], "Ground truth by prediction id, as late as it comes; the day is the prediction's.")
+    def labels(context: dg.AssetExecutionContext, monitoring_home: MonitoringHome) -> None:
+        from monitoring_assets.ingestion.labels import ingest_labels
+
+        located = monitoring_home.located(spec)
+        if located.label is None or located.labels is None:
+            return
+        with errors_for_dagster(), monitoring_home.connect(spec) as connection:
+            deliveries = ingest_labels(connection, located, located.label, located.labels, days_of(context.partition_keys))
+        _tell_deliveries(context, deliveries)
+
+    return labels
+
+
+def _performance(spec: MonitorSpec) -> dg.AssetsDefinition:
+    @_daily(spec, "performance", ["inference_log", "labels"], "Realised metrics of the day, as a whole and by segment.")
+    def performance(context: dg.AssetExecutionContext, monitoring_home: MonitoringHome) -> None:
+        from monitoring_assets.performance.daily import measure_days
+
+        days = days_of(context.partition_keys)
+        with errors_for_dagster(), monitoring_home.connect(spec) as connection:
+            measured = measure_days(connection, spec, days)
+            with transaction(connection):
+                connection.register("measured", measured)
+                replace_days(connection, table(spec, "performance"), days, "SELECT * FROM measured ORDER BY ALL")
+        overall = measured[measured["segment"].isna()]
+        for day, rows in overall.groupby("day"):
+            shown: dict[str, Any] = dict(numbers(dict(zip(rows["metric"], rows["value"], strict=True))))
+            shown |= numbers({"rows": rows["row_count"].iloc[0], "labelled_rows": rows["labelled_rows"].iloc[0]})
+            reasons = sorted({reason for reason in rows["reason"] if reason})
+            if reasons:
+                shown["why_not"] = "; ".join(reasons)
+            context.add_asset_metadata(shown, partition_key=day.isoformat())
+
+    return performance
+
+
+def _tell_deliveries(context: dg.AssetExecutionContext, deliveries: "list[Delivery]") -> None:
+    for delivery in deliveries:
+        shown: dict[str, Any] = {
+            "dagster/partition_row_count": delivery.accepted_rows,
+            "accepted_rows": delivery.accepted_rows,
+            "quarantined_rows": delivery.quarantined_rows,
+        }
+        if delivery.reasons:
+            shown["quarantined_for"] = as_table([{"reason": reason, "rows": rows} for reason, rows in delivery.reasons.items()])
+        if delivery.unreadable:
+            shown["not_read"] = f"{delivery.unreadable} (the day keeps the rows it had)"
+        if delivery.warnings:
+            shown["not_read_besides"] = "; ".join(delivery.warnings)
+        context.add_asset_metadata(shown, partition_key=delivery.day.isoformat())
+
+
+def _tell_drift(context: dg.AssetExecutionContext, spec: MonitorSpec, part: "ScoredDays") -> None:
+    """Per day: how many columns moved, the worst of them with its picture, and each column's leading score to plot."""
+    from monitoring_assets.reporting.worst_feature import worst_feature_picture
+
+    shortest = min(spec.drift.windows_days)
+    scores = (
+        part.scores[part.scores["segment"].isna() & (part.scores["window_days"] == shortest)] if len(part.scores) else part.scores
+    )
+    place = {day: index for index, day in enumerate(part.days)}
+    windows = {
+        column: histogram.windows(part.days, shortest) for (segment, column), histogram in part.current.items() if segment is None
+    }
+    leading = {"numeric": spec.drift.numeric_methods[0], "categorical": spec.drift.categorical_methods[0]}
+    for day, rows in scores.groupby("day") if len(scores) else []:
+        rank = rows["severity"].map({name: level for level, name in enumerate(SEVERITIES)}).fillna(-1)
+        ordered = rows.assign(rank=rank, excess=rows["score"] / rows["threshold"]).sort_values(
+            ["rank", "excess"], ascending=False
+        )
+        first = ordered.drop_duplicates("feature").head(5)
+        drifted = ordered[ordered["rank"] > 0].drop_duplicates("feature")
+        plotted = rows[rows["method"] == rows["feature"].map(lambda column: leading[spec.watched_columns[column]])]
+        shown: dict[str, Any] = {
+            "baseline_id": part.baseline.baseline_id,
+            "drifted_columns": len(drifted),
+            "severity": str(SEVERITIES[max(int(rank.max()), 0)]),
+            "worst_columns": as_table(first[["feature", "method", "score", "threshold", "severity"]].round(6).to_dict("records")),
+        }
+        shown |= numbers({f"{row.method} {row.feature}": row.score for row in plotted.itertuples()})
+        column = first["feature"].iloc[0]
+        reference = part.reference.get((None, column))
+        if reference is not None:
+            shown["worst_column"] = dg.MetadataValue.md(worst_feature_picture(column, reference, windows[column], place[day]))
+        context.add_asset_metadata(shown, partition_key=day.isoformat())

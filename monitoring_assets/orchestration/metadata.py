@@ -1,0 +1,51 @@
+"""What Dagster shows beside an asset or a day: schemas, tables, numbers. Rendering only; nothing is computed here."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+
+from monitoring_assets.monitor_spec import MonitorSpec
+from monitoring_assets.warehouse import tables_of
+
+# Smaller numbers are scores and shares, shown with five digits; larger ones are counts and sums, shown whole.
+READ_DIGITS_BELOW = 1000
+
+
+def table_metadata(spec: MonitorSpec, table: str) -> dict[str, Any]:
+    """The asset's table in the warehouse: its address, its name and its columns."""
+    columns = [dg.TableColumn(name, type=kind, description=meaning) for name, (kind, meaning) in tables_of(spec)[table].items()]
+    return {
+        "dagster/uri": f"duckdb:///warehouse.duckdb#{spec.name}.{table}",
+        "dagster/table_name": f"warehouse.{spec.name}.{table}",
+        "dagster/column_schema": dg.TableSchema(columns=columns),
+    }
+
+
+def as_table(rows: Sequence[Mapping[str, Any]]) -> dg.TableMetadataValue:
+    """Rows as a Dagster table; numpy scalars become Python's own, which Dagster insists on."""
+    return dg.MetadataValue.table([dg.TableRecord({name: plain(value) for name, value in row.items()}) for row in rows])
+
+
+def plain(value: Any) -> Any:
+    """A value as a plain Python scalar: text, finite number, truth or None, for JSON has no infinity. A fraction keeps as many
+    digits as a person reads.
+
+    >>> import numpy as np
+    >>> plain(np.float32(0.5)), plain(float("nan")), plain(float("inf")), plain(np.int64(3)), plain(0.6361281675089206)
+    (0.5, None, None, 3, 0.63613)
+    """
+    if hasattr(value, "item"):
+        value = value.item()
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return None
+    if isinstance(value, float) and 0 < abs(value) < READ_DIGITS_BELOW:
+        return float(f"{value:.5g}")
+    return value if isinstance(value, (str, int, float, bool)) else str(value)
+
+
+def numbers(values: Mapping[str, Any]) -> dict[str, dg.MetadataValue]:
+    """Numeric metadata, which the UI plots over days; what is undefined is left out, for a plot has no place for it."""
+    shown = {name: plain(value) for name, value in values.items()}
+    return {name: dg.MetadataValue.float(float(value)) for name, value in shown.items() if value is not None}

@@ -1,0 +1,160 @@
+"""The assets without partitions: the reference baseline, the candidate, the champion. Pure code is imported when one runs."""
+
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from monitoring_assets.monitor_spec import MonitorSpec
+from monitoring_assets.orchestration.metadata import numbers, table_metadata
+from monitoring_assets.orchestration.resources import MonitoringHome, errors_for_dagster
+
+if TYPE_CHECKING:
+    from monitoring_assets.profiling.baselines import Baseline
+
+DECISION_TAG = "monitoring_assets/decision"
+
+
+def build_model_assets(spec: MonitorSpec) -> list[dg.AssetsDefinition]:
+    """The baseline; and where the monitor has labels and may retrain, the candidate and the champion."""
+    assets = [_reference_baseline(spec)]
+    return [*assets, _model_candidate(spec), _champion(spec)] if can_retrain(spec) else assets
+
+
+def can_retrain(spec: MonitorSpec) -> bool:
+    return spec.retrain.enabled and spec.labels is not None
+
+
+def _key(spec: MonitorSpec, name: str) -> dg.AssetKey:
+    return dg.AssetKey([spec.name, name])
+
+
+def _reference_baseline(spec: MonitorSpec) -> dg.AssetsDefinition:
+    @dg.asset(
+        name="reference_baseline",
+        key_prefix=spec.name,
+        group_name=spec.name,
+        deps=[] if spec.reference.path else [_key(spec, "inference_log")],
+        description="What days are compared with: profiles of the reference, and after a promotion of the new champion's data.",
+        owners=spec.owners,
+        kinds={"duckdb"},
+        metadata=table_metadata(spec, "baselines"),
+    )
+    def reference_baseline(monitoring_home: MonitoringHome) -> dg.MaterializeResult:
+        from monitoring_assets.profiling.baselines import build_reference_baseline
+
+        with errors_for_dagster(), monitoring_home.connect(spec) as connection:
+            baseline = build_reference_baseline(connection, monitoring_home.located(spec))
+        return dg.MaterializeResult(metadata=_baseline_metadata(baseline), data_version=dg.DataVersion(baseline.baseline_id))
+
+    return reference_baseline
+
+
+def _model_candidate(spec: MonitorSpec) -> dg.AssetsDefinition:
+    upstream = ["inference_log", "labels", "drift_scores", "performance", "reference_baseline"]
+
+    @dg.asset(
+        name="model_candidate",
+        key_prefix=spec.name,
+        group_name=spec.name,
+        deps=[_key(spec, name) for name in upstream],
+        description="A model retrained on the newest labelled days before the gate's, registered in MLflow as challenger.",
+        owners=spec.owners,
+        kinds={"mlflow", "scikitlearn"},
+        metadata=_model_metadata(spec, "challenger"),
+    )
+    def model_candidate(context: dg.AssetExecutionContext, monitoring_home: MonitoringHome) -> dg.MaterializeResult:
+        from monitoring_assets.retraining.candidates import train
+        from monitoring_assets.retraining.registry import Registry
+
+        located = monitoring_home.located(spec)
+        with errors_for_dagster():
+            with monitoring_home.connect(spec):
+                pass  # the tables exist from here on
+            version, candidate, plan = train(
+                monitoring_home.warehouse, Registry(monitoring_home.folder), located, _decision_id(context)
+            )
+        shown: dict[str, Any] = {
+            "model_version": version,
+            "decision_id": _decision_id(context),
+            "data_digest": candidate.data_digest,
+            "trained_on": f"{candidate.first_day} to {candidate.last_day}",
+            "kept_for_the_gate": f"{plan.gate_first_day} to {plan.gate_last_day}" if plan.gate_first_day else "nothing",
+            "training_rows": candidate.row_count,
+        }
+        shown |= numbers({f"cross_validated_{candidate.metric}": candidate.metric_value})
+        return dg.MaterializeResult(metadata=shown)
+
+    return model_candidate
+
+
+def _champion(spec: MonitorSpec) -> dg.AssetsDefinition:
+    @dg.asset(
+        name="champion",
+        key_prefix=spec.name,
+        group_name=spec.name,
+        deps=[_key(spec, "model_candidate")],
+        description="The verdict candidate against champion on labelled days that neither was trained on, and the promotion.",
+        owners=spec.owners,
+        kinds={"mlflow"},
+        metadata=_model_metadata(spec, "champion"),
+        check_specs=[
+            dg.AssetCheckSpec(
+                "beats_champion", asset=_key(spec, "champion"), description="The candidate was better on days new to both."
+            )
+        ],
+    )
+    def champion(context: dg.AssetExecutionContext, monitoring_home: MonitoringHome) -> dg.MaterializeResult:
+        from monitoring_assets.retraining.candidates import gate
+        from monitoring_assets.retraining.registry import Registry
+
+        located = monitoring_home.located(spec)
+        with errors_for_dagster():
+            outcome = gate(monitoring_home.warehouse, Registry(monitoring_home.folder), located, _decision_id(context))
+        verdict = outcome.verdict
+        shown: dict[str, Any] = {
+            "verdict": "promoted" if verdict.promoted else "refused",
+            "reason": verdict.reason,
+            "model_version": outcome.version,
+            "gate_rows": verdict.rows,
+        }
+        shown |= numbers(
+            {
+                f"candidate_{verdict.metric}": verdict.candidate_metric,
+                f"champion_{verdict.metric}": verdict.champion_metric,
+                "improvement": verdict.improvement,
+            }
+        )
+        if outcome.baseline is not None:
+            context.log_event(
+                dg.AssetMaterialization(_key(spec, "reference_baseline"), metadata=_baseline_metadata(outcome.baseline))
+            )
+        passed = dg.AssetCheckResult(
+            check_name="beats_champion",
+            passed=verdict.promoted,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=verdict.reason,
+        )
+        return dg.MaterializeResult(metadata=shown, check_results=[passed])
+
+    return champion
+
+
+def _decision_id(context: dg.AssetExecutionContext) -> str:
+    """The decision that asked for the run; a run started by hand is a decision of its own."""
+    return context.run.tags.get(DECISION_TAG) or f"by-hand-{context.run.run_id[:8]}"
+
+
+def _model_metadata(spec: MonitorSpec, alias: str) -> dict[str, Any]:
+    """Where the model is found in MLflow, and the warehouse's table of what was decided about it."""
+    return table_metadata(spec, "retrain_decisions") | {"mlflow_model": f"models:/{spec.name}@{alias}"}
+
+
+def _baseline_metadata(baseline: "Baseline") -> dict[str, Any]:
+    shown: dict[str, Any] = {
+        "baseline_id": baseline.baseline_id,
+        "in_force_from": str(baseline.valid_from),
+        "data": f"{baseline.first_day} to {baseline.last_day}",
+        "dagster/row_count": baseline.row_count,
+        "model_version": baseline.model_version or "none yet",
+    }
+    return shown | numbers({f"cross_validated_{baseline.metric}": baseline.metric_value})

@@ -1,0 +1,61 @@
+"""Driving a monitor's own jobs and sensor on a real Dagster instance, in this process, as its daemon would.
+
+What is simulated (the model serving, the truth arriving) belongs to the caller; here everything is Dagster's own.
+"""
+
+import dagster as dg
+
+from monitoring_assets.monitor_spec import MonitorSpec
+from monitoring_assets.orchestration.jobs import DAILY_ASSETS, LABEL_ASSETS
+from monitoring_assets.orchestration.resources import MONITORING_HOME
+
+# Errors only: every event is in the instance, and the UI shows it.
+QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
+
+
+class MonitorDriver:
+    """One monitor of a code location on one instance."""
+
+    def __init__(self, definitions: dg.Definitions, spec: MonitorSpec, instance: dg.DagsterInstance) -> None:
+        self.definitions, self.spec, self.instance = definitions, spec, instance
+        self._cursor: str | None = None
+
+    def materialise(self, asset: str) -> None:
+        """Materialise an asset without partitions."""
+        job = self.definitions.resolve_implicit_global_asset_job_def()
+        self._run(job, {}, [dg.AssetKey([self.spec.name, asset])])
+
+    def run_days(self, job: str, first_day: str, last_day: str) -> None:
+        """Run a partitioned job over a range of days, as one run."""
+        tags = {"dagster/asset_partition_range_start": first_day, "dagster/asset_partition_range_end": last_day}
+        self._run(self.definitions.resolve_job_def(f"{self.spec.name}_{job}"), tags, None)
+
+    def backfill(self, first_day: str, last_day: str) -> None:
+        """Materialise every daily asset with its checks over a range of days, as one run."""
+        tags = {"dagster/asset_partition_range_start": first_day, "dagster/asset_partition_range_end": last_day}
+        keys = [dg.AssetKey([self.spec.name, name]) for name in (*DAILY_ASSETS, *LABEL_ASSETS)]
+        self._run(self.definitions.resolve_implicit_global_asset_job_def(), tags, keys)
+
+    def tick(self) -> bool:
+        """Evaluate `retrain_on_drift` once and carry out what it asks for. Returns whether there was a retrain."""
+        sensor = self.definitions.resolve_sensor_def(f"{self.spec.name}_retrain_on_drift")
+        resources = {"monitoring_home": MONITORING_HOME}
+        repository = self.definitions.get_repository_def()
+        with dg.build_sensor_context(
+            self.instance, cursor=self._cursor, repository_def=repository, resources=resources
+        ) as context:
+            result = sensor.evaluate_tick(context)
+        self._cursor = result.cursor
+        for event in result.asset_events:
+            self.instance.report_runless_asset_event(event)
+        for request in result.run_requests or []:
+            tags = {**request.tags, "dagster/run_key": str(request.run_key), "dagster/sensor_name": sensor.name}
+            self._run(self.definitions.resolve_job_def(str(request.job_name)), tags, None)
+        return bool(result.run_requests)
+
+    def _run(self, job: dg.JobDefinition, tags: dict[str, str], selection: list[dg.AssetKey] | None) -> None:
+        result = job.execute_in_process(
+            instance=self.instance, tags=tags, asset_selection=selection, raise_on_error=True, run_config=QUIET
+        )
+        if not result.success:
+            raise RuntimeError(f"run {result.run_id} of {job.name} failed; its events are in the Dagster UI")

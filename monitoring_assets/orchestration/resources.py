@@ -1,0 +1,72 @@
+"""The one Dagster resource: where everything of this deployment lies, and how errors of the pure code reach Dagster."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import dagster as dg
+import duckdb
+
+from monitoring_assets.errors import PermanentError, TransientError
+from monitoring_assets.monitor_spec import MonitorSpec
+from monitoring_assets.warehouse import LOCK_PATIENCE_SECONDS, Warehouse, ensure_tables
+
+# Warehouse files, and the specs whose tables are known to be in them.
+_READY: set[tuple[Path, int, str]] = set()
+
+
+class MonitoringHome(dg.ConfigurableResource):
+    """The data folder: warehouse, MLflow store, and what relative paths of sources start at.
+
+    Without `path` it is `MONITORING_ASSETS_HOME`, or `data` in the working directory. `patience_seconds` is how long a try waits
+    for a warehouse that another process holds.
+    """
+
+    path: str | None = None
+    patience_seconds: float = LOCK_PATIENCE_SECONDS
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.path or os.environ.get("MONITORING_ASSETS_HOME") or "data").resolve()
+
+    @property
+    def warehouse(self) -> Warehouse:
+        return Warehouse(self.folder / "warehouse.duckdb", self.patience_seconds)
+
+    def located(self, spec: MonitorSpec) -> MonitorSpec:
+        """The spec with relative paths starting at this folder."""
+        return spec.at_home(self.folder)
+
+    def with_patience(self, seconds: float) -> "MonitoringHome":
+        """The same home for a caller who cannot wait longer than that."""
+        return MonitoringHome(path=self.path, patience_seconds=min(seconds, self.patience_seconds))
+
+    @contextmanager
+    def connect(self, spec: MonitorSpec) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A short connection to the warehouse, in which the monitor's tables exist."""
+        with self.warehouse.connect() as connection:
+            # Once a process and file: looking takes longer than most of the queries that follow.
+            file = (self.warehouse.path, self.warehouse.path.stat().st_ino, spec.model_dump_json())
+            if file not in _READY:
+                ensure_tables(connection, spec)
+                _READY.add(file)
+            yield connection
+
+
+# What a transient error costs before Dagster gives up.
+RETRIES, RETRY_AFTER_SECONDS = 3, 5
+
+# Shared by every monitor: Dagster merges definitions only if they hold the very same resource.
+MONITORING_HOME = MonitoringHome()
+
+
+@contextmanager
+def errors_for_dagster() -> Iterator[None]:
+    """A transient error is tried again some times, a permanent one fails at once with its message."""
+    try:
+        yield
+    except TransientError as error:
+        raise dg.RetryRequested(max_retries=RETRIES, seconds_to_wait=RETRY_AFTER_SECONDS) from error
+    except PermanentError as error:
+        raise dg.Failure(description=f"{type(error).__name__}: {error}", allow_retries=False) from error

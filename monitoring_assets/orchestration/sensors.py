@@ -1,0 +1,128 @@
+"""Sensors of one monitor. They read events, ask a pure policy, keep its decision, and request at most one run a tick."""
+
+import json
+
+import dagster as dg
+
+from monitoring_assets.errors import BaselineMissing, WarehouseLocked
+from monitoring_assets.monitor_spec import MonitorSpec
+from monitoring_assets.orchestration.model_assets import DECISION_TAG
+from monitoring_assets.orchestration.resources import MonitoringHome
+from monitoring_assets.retraining.policy import Decision, decide
+
+WATCHED = ("drift_scores", "performance", "reference_baseline")
+IN_FLIGHT = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+# Events read a tick; the rest waits for the next. It is what Dagster returns at once.
+PAGE = 1000
+# Dagster ends a tick after 60 s, so a warehouse that is held is left for the next.
+PATIENCE_SECONDS = 20.0
+
+
+def build_retrain_sensor(spec: MonitorSpec) -> dg.SensorDefinition:
+    """`retrain_on_drift`: folds all new events of a tick into one decision.
+
+    The cursor is the newest event seen per asset. A decision is stored before its run is requested, and the run's key is the
+    decision's id: killed in between, the next tick asks again for the same run and Dagster starts it once. Evidence whose run
+    has started is never asked about again, with whatever cursor.
+    """
+
+    @dg.sensor(
+        name=f"{spec.name}_retrain_on_drift",
+        job_name=f"{spec.name}_retrain",
+        minimum_interval_seconds=spec.retrain.check_every_seconds,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Asks the retrain policy whenever drift was scored or performance measured, and keeps every decision.",
+    )
+    def retrain_on_drift(context: dg.SensorEvaluationContext, monitoring_home: MonitoringHome) -> dg.SensorResult:
+        from monitoring_assets.retraining.decisions import find_decision, gather_evidence, store_decision
+
+        seen: dict[str, int] = json.loads(context.cursor) if context.cursor else {}
+        events, cursor = _new_events(context.instance, spec, seen)
+        if not events:
+            return dg.SensorResult(skip_reason="no drift was scored and no performance measured since the last look")
+        in_flight = _retrains_in_flight(context.instance, spec)
+        try:
+            with monitoring_home.with_patience(PATIENCE_SECONDS).connect(spec) as connection:
+                evidence = gather_evidence(
+                    connection, spec, is_in_flight=bool(in_flight), is_backfill=_all_from_backfills(context.instance, events)
+                )
+                earlier = find_decision(connection, spec, evidence.digest)
+                if earlier is None:
+                    decision = decide(spec.retrain, evidence)
+                    store_decision(connection, spec, decision)
+                else:
+                    is_due = earlier[0] and _is_still_due(context.instance, evidence.digest, in_flight)
+                    decision = Decision(evidence.digest, evidence.day, is_due, earlier[1], evidence)
+        except BaselineMissing as error:
+            return dg.SensorResult(skip_reason=str(error), cursor=json.dumps(cursor))
+        except WarehouseLocked as error:  # the cursor stays, so the next tick sees the same events
+            return dg.SensorResult(skip_reason=str(error), cursor=context.cursor)
+        return _answer(spec, decision, len(events), json.dumps(cursor), is_new=earlier is None)
+
+    return retrain_on_drift
+
+
+def _new_events(
+    instance: dg.DagsterInstance, spec: MonitorSpec, seen: dict[str, int]
+) -> tuple[list[dg.EventLogRecord], dict[str, int]]:
+    """Materialisations since the cursor, and the cursor after them."""
+    events: list[dg.EventLogRecord] = []
+    cursor = dict(seen)
+    for name in WATCHED:
+        found = instance.fetch_materializations(
+            dg.AssetRecordsFilter(asset_key=dg.AssetKey([spec.name, name]), after_storage_id=seen.get(name)),
+            limit=PAGE,
+            ascending=True,
+        ).records
+        events += found
+        if found:
+            cursor[name] = found[-1].storage_id
+    return events, cursor
+
+
+def _retrains_in_flight(instance: dg.DagsterInstance, spec: MonitorSpec) -> list[dg.DagsterRun]:
+    """Runs under way that make a candidate, whoever asked for them."""
+    candidate = dg.AssetKey([spec.name, "model_candidate"])
+    runs = instance.get_runs(dg.RunsFilter(statuses=IN_FLIGHT))
+    return [run for run in runs if run.job_name == f"{spec.name}_retrain" or candidate in (run.asset_selection or ())]
+
+
+def _is_still_due(instance: dg.DagsterInstance, decision_id: str, in_flight: list[dg.DagsterRun]) -> bool:
+    """Whether a decision to retrain was stored, but a crash came before its run started."""
+    own = instance.get_runs(dg.RunsFilter(tags={DECISION_TAG: decision_id}))
+    others = [run for run in in_flight if run.tags.get(DECISION_TAG) != decision_id]
+    return not others and all(run.status == dg.DagsterRunStatus.NOT_STARTED for run in own)
+
+
+def _all_from_backfills(instance: dg.DagsterInstance, events: list[dg.EventLogRecord]) -> bool:
+    """Whether nothing but backfills brought these events. A backfill is history: it never asks for a retrain."""
+    runs = [instance.get_run_by_id(run_id) for run_id in {event.run_id for event in events}]
+    return all(run is not None and "dagster/backfill" in run.tags for run in runs)
+
+
+def _answer(spec: MonitorSpec, decision: Decision, events: int, cursor: str, *, is_new: bool) -> dg.SensorResult:
+    told = f"{decision.day}: {decision.reason} ({events} new events{'' if is_new else ', decided before'})"
+    observation = dg.AssetObservation(
+        dg.AssetKey([spec.name, "model_candidate"]),
+        description=told,
+        metadata={
+            "retrain": decision.retrain,
+            "reason": decision.reason,
+            "decision_id": decision.decision_id,
+            "evidence": dg.MetadataValue.json(json.loads(decision.evidence.as_json())),
+        },
+    )
+    if not decision.retrain:
+        return dg.SensorResult(skip_reason=told, cursor=cursor, asset_events=[observation])
+    request = dg.RunRequest(
+        run_key=decision.decision_id,
+        job_name=f"{spec.name}_retrain",
+        tags={DECISION_TAG: decision.decision_id, "monitoring_assets/evidence_day": str(decision.day)},
+    )
+    return dg.SensorResult(run_requests=[request], cursor=cursor, asset_events=[observation])

@@ -1,0 +1,139 @@
+"""Laws of bad input in Dagster: what fails names itself and its remedy, and the other days are unharmed."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+
+import dagster as dg
+import pandas as pd
+import pytest
+
+from monitoring_assets.monitor_spec import days_between
+from monitoring_assets.orchestration import resources
+from monitoring_assets_tests.dagster_monitor import DagsterMonitor, failure_of, succeeded
+from monitoring_assets_tests.example_monitor import example_rows, write_day, write_labels, write_reference
+
+ROWS = 200
+GOOD, CORRUPT, EMPTY, NULLS, CONSTANT, MISSING = DAYS = days_between(date(2026, 3, 10), date(2026, 3, 15))
+REFERENCE = days_between(date(2026, 2, 20), date(2026, 2, 23))
+SETTINGS = {"reference": {"path": "reference.parquet"}, "drift": {"windows_days": [1]}, "retrain": {"window_days": 1}}
+
+
+@pytest.fixture(scope="module")
+def monitor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DagsterMonitor]:
+    """A range of days of which each but the first is bad in its own way, in one run."""
+    home = tmp_path_factory.mktemp("bad")
+    write_reference(home, REFERENCE, ROWS)
+    write_day(home, GOOD, ROWS)
+    (home / "log" / f"{CORRUPT}.parquet").write_bytes(b"PAR1 this is no Parquet file PAR1")
+    write_day(home, EMPTY, frame=example_rows(EMPTY, ROWS).iloc[:0])
+    write_day(home, NULLS, frame=example_rows(NULLS, ROWS).assign(amount=float("nan"), country=None))
+    write_day(home, CONSTANT, frame=example_rows(CONSTANT, ROWS).assign(amount=50.0, country="Atlantis"))
+    write_labels(home, GOOD, ROWS)
+    with dg.DagsterInstance.ephemeral() as instance:
+        monitor = DagsterMonitor(home, instance, **SETTINGS)
+        succeeded(monitor.materialise("reference_baseline"))
+        succeeded(monitor.run_days("daily", DAYS[0], DAYS[-1]))
+        succeeded(monitor.run_days("labels", DAYS[0], DAYS[-1]))
+        yield monitor
+
+
+def test_a_corrupt_or_missing_file_leaves_the_other_days_right(monitor: DagsterMonitor) -> None:
+    rows = dict(monitor.rows("SELECT day, count(*) FROM example.inference_log GROUP BY day"))
+    assert rows == {GOOD: ROWS, NULLS: ROWS, CONSTANT: ROWS}
+    statuses = monitor.statuses("inference_log", "row_count")
+    assert {day: statuses[str(day)] for day in DAYS} == {
+        GOOD: "SUCCEEDED", CORRUPT: "FAILED", EMPTY: "FAILED", NULLS: "SUCCEEDED", CONSTANT: "SUCCEEDED", MISSING: "FAILED",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("day", [CORRUPT, MISSING])
+def test_the_check_of_a_day_that_was_not_read_fails_with_the_file_and_the_reason(monitor: DagsterMonitor, day: date) -> None:
+    judged = monitor.check("inference_log", "row_count", day).evaluation
+    assert judged.severity == dg.AssetCheckSeverity.ERROR
+    assert "not read: " in judged.description
+    stored = dict(monitor.rows("SELECT day, unreadable FROM example.deliveries WHERE asset = 'inference_log'"))
+    assert stored[day] in judged.description
+    assert stored[day] in monitor.metadata("inference_log", day)["not_read"].value
+    assert stored[GOOD] is None
+
+
+def test_a_day_without_rows_is_told_in_every_asset(monitor: DagsterMonitor) -> None:
+    assert monitor.metadata("inference_log", EMPTY)["accepted_rows"].value == 0
+    assert monitor.metadata("daily_profile", EMPTY)["rows"].value == 0
+    reasons = monitor.rows(f"SELECT DISTINCT severity, reason FROM example.drift_scores WHERE day = '{EMPTY}'")
+    assert reasons == [(None, "0 rows, 30 needed")]
+    assert monitor.check("drift_scores", "drift_within_threshold", EMPTY).evaluation.description.startswith("not scored: 0 rows")
+    assert monitor.metadata("performance", EMPTY)["why_not"].value == "0 predictions"
+    assert "0 rows" in monitor.check("inference_log", "row_count", EMPTY).evaluation.description
+
+
+def test_a_feature_of_nothing_but_nulls_is_severe_and_named(monitor: DagsterMonitor) -> None:
+    judged = monitor.check("inference_log", "not_null", NULLS).evaluation
+    assert judged.severity == dg.AssetCheckSeverity.ERROR
+    assert {row.data["column"] for row in judged.metadata["findings"].records} == {"amount", "country"}
+    moved = monitor.check("drift_scores", "drift_within_threshold", NULLS).evaluation.metadata["moved"].records
+    assert {row.data["feature"] for row in moved} >= {"amount", "country"}
+    assert monitor.metadata("drift_scores", NULLS)["worst_column"].value.startswith("![")
+
+
+def test_a_constant_feature_and_a_category_never_seen_are_drift(monitor: DagsterMonitor) -> None:
+    moved = monitor.check("drift_scores", "drift_within_threshold", CONSTANT).evaluation.metadata["moved"].records
+    assert {row.data["feature"] for row in moved} >= {"amount", "country"}
+    judged = monitor.check("inference_log", "in_set", CONSTANT).evaluation
+    assert judged.metadata["findings"].records[0].data["samples"] == "Atlantis"
+    assert judged.severity == dg.AssetCheckSeverity.ERROR
+
+
+def test_a_label_for_an_unknown_id_is_quarantined_and_told(monitor: DagsterMonitor) -> None:
+    labels = write_labels(monitor.home, NULLS, ROWS)
+    write_labels(monitor.home, NULLS, frame=pd.concat([labels, pd.DataFrame({"id": ["nobody"], "late": [1]})]))
+    succeeded(monitor.run_days("labels", NULLS))
+    shown = monitor.metadata("labels", NULLS)
+    assert (shown["accepted_rows"].value, shown["quarantined_rows"].value) == (ROWS, 1)
+    assert shown["quarantined_for"].records[0].data == {"reason": "unknown id", "rows": 1}
+
+
+def test_the_only_day_asked_for_fails_and_names_its_file(monitor: DagsterMonitor) -> None:
+    before = monitor.tables("inference_log", "drift_scores")
+    told = failure_of(monitor.run_days("daily", MISSING))
+    assert f"{monitor.home}/log/{MISSING}.parquet" in told
+    assert "Correct `log.path`" in told
+    assert monitor.tables("inference_log", "drift_scores") == before
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Iterator[DagsterMonitor]:
+    write_reference(tmp_path, REFERENCE, ROWS)
+    write_day(tmp_path, GOOD, ROWS)
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield DagsterMonitor(tmp_path, instance, patience_seconds=0.2, **SETTINGS)
+
+
+def test_a_missing_baseline_is_a_failure_that_names_the_asset_to_materialise(fresh: DagsterMonitor) -> None:
+    told = failure_of(fresh.run_days("daily", GOOD))
+    assert "BaselineMissing" in told
+    assert "Materialise the asset example/reference_baseline" in told
+    assert len(fresh.tables("inference_log")["inference_log"]) == ROWS  # what could be done is done
+    assert fresh.tables("profile_grids")["profile_grids"] == []  # and no bins were fitted to a single day
+
+
+def test_a_held_warehouse_is_tried_again_and_passes_when_it_is_released(
+    fresh: DagsterMonitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resources, "RETRY_AFTER_SECONDS", 1)
+    with fresh.warehouse():
+        pass
+    hold = (
+        f"import duckdb, time; c = duckdb.connect({str(fresh.home / 'warehouse.duckdb')!r}); print('held', flush=True); "
+        "time.sleep(1.0)"
+    )
+    with subprocess.Popen([sys.executable, "-c", hold], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        result = succeeded(fresh.materialise("reference_baseline"))
+    retried = [event for event in result.all_events if event.event_type == dg.DagsterEventType.STEP_UP_FOR_RETRY]
+    assert len(retried) >= 1
+    assert "has been held by another process" in retried[0].step_retry_data.error.to_string()
