@@ -1,0 +1,121 @@
+"""The loop with Dagster's own daemon: a drifted day lands, and nobody touches anything after that."""
+
+from typing import Any
+
+import dagster as dg
+import pytest
+from dagster._core.scheduler.instigation import InstigatorTick
+
+from monitoring_assets.retraining.registry import Registry
+from monitoring_assets.warehouse import Warehouse, table
+from monitoring_assets_tests.whole_loop import payments
+from monitoring_assets_tests.whole_loop.conftest import Shop
+from monitoring_assets_tests.whole_loop.dagster_dev import wait_until
+
+LAUNCH = """
+mutation Launch($job: JobOrPipelineSelector!, $tags: [ExecutionTag!]!) {
+  launchRun(executionParams: {selector: $job, runConfigData: {}, executionMetadata: {tags: $tags}}) {
+    __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message }
+  }
+}
+"""
+FORGET = """
+mutation Forget($sensor: SensorSelector!) { setSensorCursor(sensorSelector: $sensor, cursor: null) { __typename } }
+"""
+REPOSITORY = {"repositoryLocationName": payments.MODULE, "repositoryName": "__repository__"}
+SENSOR = "payments_retrain_on_drift"
+DAY = payments.DRIFTED_DAY.isoformat()
+
+
+@pytest.fixture(scope="module")
+def drifted(shop: Shop) -> Shop:
+    """The shop after a drifted day was logged, taken in through the webserver, and answered by the daemon."""
+    registry = Registry(shop.home)
+    payments.serve(shop.spec, registry, [payments.DRIFTED_DAY], shift=3)
+    payments.deliver_labels(shop.spec, payments.QUIET_DAYS[-1:])
+    finished(shop, launch(shop, "payments_daily", DAY))
+    wait_until(lambda: retrains(shop), 60, lambda: f"no retrain was asked for; the log ends:\n{shop.server.tail()}")
+    finished(shop, retrains(shop)[0].run_id)
+    return shop
+
+
+def test_the_sensor_fires_within_two_ticks_of_a_drifted_day(drifted: Shop) -> None:
+    landed = drifted.instance.fetch_materializations(
+        dg.AssetRecordsFilter(asset_key=dg.AssetKey(["payments", "drift_scores"]), asset_partitions=[DAY]), limit=1
+    ).records[0]
+    later = [tick for tick in ticks(drifted) if tick.timestamp > landed.timestamp]
+    fired = [tick.run_ids for tick in later[:2] if tick.run_ids]
+    assert fired == [[retrains(drifted)[0].run_id]]
+
+
+def test_the_decision_names_the_feature_that_drifted_and_carries_the_verdict(drifted: Shop) -> None:
+    asked, decision = retrains(drifted)[0], newest_decision(drifted)
+    assert asked.tags["monitoring_assets/decision"] == decision["decision_id"]
+    assert str(decision["day"].date()) == DAY
+    assert "amount" in decision["reason"]
+    assert decision["verdict"] in {"promoted", "refused"}
+    assert "neither was trained on" in decision["verdict_reason"]
+
+
+def test_the_candidate_is_registered_and_its_role_follows_the_verdict(drifted: Shop) -> None:
+    decision, registry = newest_decision(drifted), Registry(drifted.home)
+    candidate = registry.find("payments", "challenger") or registry.champion("payments")
+    champion = registry.champion("payments")
+    assert champion is not None
+    assert candidate is not None
+    assert decision["candidate_version"] == "2"
+    assert champion.version == ("2" if decision["verdict"] == "promoted" else "1")
+    version = registry._client.get_model_version("payments", "2")
+    assert version.tags["decision_id"] == decision["decision_id"]
+
+
+def test_neither_a_restart_nor_a_lost_cursor_asks_for_a_second_run(drifted: Shop) -> None:
+    drifted.server.stop()
+    drifted.server.start()
+    answer = drifted.server.ask(FORGET, sensor={**REPOSITORY, "sensorName": SENSOR})
+    assert answer["setSensorCursor"]["__typename"] == "Sensor"
+    seen = len(ticks(drifted))
+    wait_until(lambda: len(ticks(drifted)) >= seen + 2, 60, lambda: f"no ticks; the log ends:\n{drifted.server.tail()}")
+    told = [tick.skip_reason or "" for tick in ticks(drifted)[seen:]]
+    assert not all(reason.startswith("no drift was scored") for reason in told), "the cursor was not forgotten"
+    assert len(retrains(drifted)) == 1
+
+
+def launch(shop: Shop, job: str, day: str) -> str:
+    tags = [{"key": "dagster/partition", "value": day}]
+    answer = shop.server.ask(LAUNCH, job={**REPOSITORY, "jobName": job}, tags=tags)["launchRun"]
+    assert answer["__typename"] == "LaunchRunSuccess", answer
+    return str(answer["run"]["runId"])
+
+
+def finished(shop: Shop, run_id: str, seconds: float = 90) -> None:
+    """Wait for a run to end, and fail unless it succeeded."""
+
+    def ended() -> dg.DagsterRun | None:
+        run = shop.instance.get_run_by_id(run_id)
+        return run if run is not None and run.is_finished else None
+
+    run = wait_until(ended, seconds, lambda: f"run {run_id} did not end; the log ends:\n{shop.server.tail()}")
+    assert run is not None
+    assert run.is_success, f"{run.job_name} failed; the log ends:\n{shop.server.tail()}"
+
+
+def retrains(shop: Shop) -> list[dg.DagsterRun]:
+    """Runs the daemon's sensor asked for: they come from a code location, unlike those of the days before."""
+    runs = shop.instance.get_runs(dg.RunsFilter(tags={"dagster/sensor_name": SENSOR}))
+    return [run for run in runs if run.remote_job_origin is not None]
+
+
+def ticks(shop: Shop) -> list[InstigatorTick]:
+    """The sensor's finished ticks, oldest first."""
+    state = next(state for state in shop.instance.all_instigator_state() if state.name == SENSOR)
+    found = shop.instance.get_ticks(state.instigator_origin_id, state.selector_id)
+    return sorted((tick for tick in found if tick.is_completed), key=lambda tick: tick.timestamp)
+
+
+def newest_decision(shop: Shop) -> dict[str, Any]:
+    decisions = Warehouse(shop.home / "warehouse.duckdb").query(
+        f"SELECT * FROM {table(shop.spec, 'retrain_decisions')} WHERE day = DATE '{DAY}' AND verdict IS NOT NULL"
+    )
+    assert len(decisions) == 1
+    return dict(decisions.iloc[0])
