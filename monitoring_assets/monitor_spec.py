@@ -278,6 +278,14 @@ class Retrain(SpecModel):
     check_every_seconds: int = Field(default=30, ge=5)
 
 
+class AlertRoute(SpecModel):
+    """Who is told of findings. `url_env` names the environment variable that holds the address, in apprise's form (mailto://,
+    slack://, json://host/path and a hundred more), so that no secret stands in a file."""
+
+    url_env: Annotated[str, Field(pattern=r"^[A-Z_][A-Z0-9_]*$")]
+    minimum_severity: Literal["minor", "moderate", "severe"] = "severe"
+
+
 def _importable_module(path: str) -> str:
     if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", path):
         raise ValueError(f"must be a dotted path package.module.function, found {path!r}")
@@ -336,6 +344,7 @@ class MonitorSpec(SpecModel):
     quality: Quality = Quality()
     performance: Performance = Performance()
     retrain: Retrain = Retrain()
+    alerts: list[AlertRoute] = []
     trainer: Annotated[str, AfterValidator(_importable_module)] = "monitoring_assets.retraining.training.gradient_boosting"
 
     _data_home: Path = PrivateAttr(default=Path("data"))

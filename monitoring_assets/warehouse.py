@@ -126,6 +126,15 @@ TABLES: dict[str, dict[str, tuple[str, str]]] = {
         "labelled_rows": ("BIGINT", "of which the label is known"),
         "reason": ("VARCHAR", "why there is no value"),
     },
+    "alerts": {
+        "day": ("DATE", "day the finding is about"),
+        "subject": ("VARCHAR", "drift or performance"),
+        "severity": ("VARCHAR", "minor, moderate or severe"),
+        "message": ("VARCHAR", "what was found"),
+        "route": ("VARCHAR", "environment variable that names the receiver"),
+        "delivered": ("BOOLEAN", "whether the receiver took it; if not, the next finding is sent with it"),
+        "reason": ("VARCHAR", "why it was not delivered"),
+    },
     "retrain_decisions": {
         "decision_id": ("VARCHAR", "digest of the evidence"),
         "day": ("DATE", "newest day of the evidence"),

@@ -60,16 +60,16 @@ class DagsterMonitor:
             instance=self.instance, tags=tags, asset_selection=selection, run_config=QUIET, raise_on_error=False
         )
 
-    def tick(self, *, cursor_lost: bool = False) -> SensorExecutionData:
-        """Evaluate `retrain_on_drift` as the daemon does: the cursor is kept, asset events are reported, nothing is launched."""
-        sensor = self.definitions.resolve_sensor_def(f"{self.spec.name}_retrain_on_drift")
+    def tick(self, sensor: str = "retrain_on_drift", *, cursor_lost: bool = False) -> SensorExecutionData:
+        """Evaluate a sensor as the daemon does: the cursor is kept, asset events are reported, nothing is launched."""
+        definition = self.definitions.resolve_sensor_def(f"{self.spec.name}_{sensor}")
         with dg.build_sensor_context(
             self.instance,
             cursor=None if cursor_lost else self.cursor,
             repository_def=self.definitions.get_repository_def(),
             resources={"monitoring_home": self.resource},
         ) as context:
-            data = sensor.evaluate_tick(context)
+            data = definition.evaluate_tick(context)
         self.cursor = data.cursor
         for event in data.asset_events:
             self.instance.report_runless_asset_event(event)

@@ -15,7 +15,7 @@ from monitoring_assets.orchestration.daily_assets import build_daily_assets
 from monitoring_assets.orchestration.jobs import build_jobs, build_schedules
 from monitoring_assets.orchestration.model_assets import build_model_assets, can_retrain
 from monitoring_assets.orchestration.resources import MONITORING_HOME, MonitoringHome
-from monitoring_assets.orchestration.sensors import build_retrain_sensor
+from monitoring_assets.orchestration.sensors import build_alert_sensor, build_retrain_sensor
 
 
 class MonitorAttributes(RootModel[dict[str, Any]]):
@@ -76,7 +76,10 @@ def build_monitor(spec: MonitorSpec, monitoring_home: MonitoringHome = MONITORIN
         asset_checks=build_asset_checks(spec),
         jobs=build_jobs(spec),
         schedules=build_schedules(spec),
-        sensors=[build_retrain_sensor(spec)] if can_retrain(spec) else [],
+        sensors=[
+            *([build_retrain_sensor(spec)] if can_retrain(spec) else []),
+            *([build_alert_sensor(spec)] if spec.alerts else []),
+        ],
         resources={"monitoring_home": monitoring_home},
     )
 

@@ -1,6 +1,7 @@
 """Sensors of one monitor. They read events, ask a pure policy, keep its decision, and request at most one run a tick."""
 
 import json
+from datetime import date
 
 import dagster as dg
 
@@ -11,6 +12,8 @@ from monitoring_assets.orchestration.resources import MonitoringHome
 from monitoring_assets.retraining.policy import Decision, decide
 
 WATCHED = ("drift_scores", "performance", "reference_baseline")
+# What an asset's verdict is about.
+SUBJECTS = {"drift_scores": "drift", "performance": "performance"}
 IN_FLIGHT = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -66,6 +69,52 @@ def build_retrain_sensor(spec: MonitorSpec) -> dg.SensorDefinition:
         return _answer(spec, decision, len(events), json.dumps(cursor), is_new=earlier is None)
 
     return retrain_on_drift
+
+
+def build_alert_sensor(spec: MonitorSpec) -> dg.SensorDefinition:
+    """`alert_on_severity`: tells every route of the newest day's drift and performance, once. Backfills are history: not told."""
+
+    @dg.sensor(
+        name=f"{spec.name}_alert_on_severity",
+        minimum_interval_seconds=spec.retrain.check_every_seconds,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Sends the newest day's drift and performance findings to the monitor's alert routes, each once.",
+    )
+    def alert_on_severity(context: dg.SensorEvaluationContext, monitoring_home: MonitoringHome) -> dg.SensorResult:
+        from monitoring_assets.alerting.verdict_alerts import alerts_of, record, send, untold
+
+        seen: dict[str, int] = json.loads(context.cursor) if context.cursor else {}
+        events, cursor = _new_events(context.instance, spec, seen)
+        newest = _newest_days(events)
+        if not newest or _all_from_backfills(context.instance, events):
+            return dg.SensorResult(skip_reason="no new day was judged, except by a backfill", cursor=json.dumps(cursor))
+        home, told = monitoring_home.with_patience(PATIENCE_SECONDS), []
+        try:
+            with home.connect(spec) as connection:
+                alerts = [alert for subject, day in newest.items() for alert in alerts_of(connection, spec, subject, day)]
+                due = [(route, untold(connection, spec, route, alerts)) for route in spec.alerts]
+            for route, mine in due:
+                if mine:
+                    failure = send(spec, route, mine)
+                    with home.connect(spec) as connection:
+                        record(connection, spec, route, mine, failure)
+                    told.append(f"{route.url_env}: {len(mine)} alert(s) {failure or 'delivered'}")
+        except (BaselineMissing, WarehouseLocked) as error:
+            return dg.SensorResult(skip_reason=str(error), cursor=context.cursor)
+        return dg.SensorResult(skip_reason="; ".join(told) or "nothing worth an alert", cursor=json.dumps(cursor))
+
+    return alert_on_severity
+
+
+def _newest_days(events: list[dg.EventLogRecord]) -> dict[str, date]:
+    """Per subject the newest day among new materialisations."""
+    newest: dict[str, date] = {}
+    for event in events:
+        subject = SUBJECTS.get(event.asset_key.path[-1]) if event.asset_key else None
+        if subject and event.partition_key:
+            day = date.fromisoformat(event.partition_key)
+            newest[subject] = max(day, newest.get(subject, day))
+    return newest
 
 
 def _new_events(
