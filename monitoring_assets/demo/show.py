@@ -146,7 +146,7 @@ def _require_free(port: int) -> None:
 def _serve(home: Path, port: int) -> None:
     console.print(
         f"\n[bold]Open http://127.0.0.1:{port}[/] (ready in about 20 s; Ctrl-C ends it)\n"
-        f"  1. Assets > {MONITOR}: the lineage from the log to the champion.\n"
+        f"  1. Catalog > {MONITOR}: the lineage from the log to the champion.\n"
         "  2. drift_scores > Partitions: pick a day of May, see what moved. > Overview > Metadata > Plots: every score by day.\n"
         "  3. inference_log > Checks: data quality per day.\n"
         f"  4. Automation > {MONITOR}_retrain_on_drift: every decision with its reason.\n"
