@@ -27,14 +27,12 @@ class MonitorDriver:
 
     def run_days(self, job: str, first_day: str, last_day: str) -> None:
         """Run a partitioned job over a range of days, as one run."""
-        tags = {"dagster/asset_partition_range_start": first_day, "dagster/asset_partition_range_end": last_day}
-        self._run(self.definitions.resolve_job_def(f"{self.spec.name}_{job}"), tags, None)
+        self._run(self.definitions.resolve_job_def(f"{self.spec.name}_{job}"), _range_tags(first_day, last_day), None)
 
     def backfill(self, first_day: str, last_day: str) -> None:
         """Materialise every daily asset with its checks over a range of days, as one run."""
-        tags = {"dagster/asset_partition_range_start": first_day, "dagster/asset_partition_range_end": last_day}
         keys = [dg.AssetKey([self.spec.name, name]) for name in (*DAILY_ASSETS, *LABEL_ASSETS)]
-        self._run(self.definitions.resolve_implicit_global_asset_job_def(), tags, keys)
+        self._run(self.definitions.resolve_implicit_global_asset_job_def(), _range_tags(first_day, last_day), keys)
 
     def tick(self) -> bool:
         """Evaluate `retrain_on_drift` once and carry out what it asks for. Returns whether there was a retrain."""
@@ -59,3 +57,8 @@ class MonitorDriver:
         )
         if not result.success:
             raise RuntimeError(f"run {result.run_id} of {job.name} failed; its events are in the Dagster UI")
+
+
+def _range_tags(first_day: str, last_day: str) -> dict[str, str]:
+    """What makes a run cover a range of partitions without the backfill daemon."""
+    return {"dagster/asset_partition_range_start": first_day, "dagster/asset_partition_range_end": last_day}
