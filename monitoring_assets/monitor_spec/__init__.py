@@ -1,0 +1,33 @@
+"""What a monitor watches: the typed, validated content of one YAML file. No Dagster here, no reading of data.
+
+Every rule that can be checked without data is checked here, so a mistake in the YAML is found when it is loaded.
+"""
+
+from monitoring_assets.monitor_spec.columns import Feature, Label, Prediction
+from monitoring_assets.monitor_spec.drift import ALL_CATEGORICAL_METHODS, ALL_NUMERIC_METHODS, Drift, Method, SeverityLevels
+from monitoring_assets.monitor_spec.judgements import AlertRoute, Performance, Quality, Retrain
+from monitoring_assets.monitor_spec.monitor import MonitorSpec, days_between
+from monitoring_assets.monitor_spec.parts import SEVERITIES, Severity, worst
+from monitoring_assets.monitor_spec.sources import Reference, Source
+
+__all__ = [
+    "ALL_CATEGORICAL_METHODS",
+    "ALL_NUMERIC_METHODS",
+    "SEVERITIES",
+    "AlertRoute",
+    "Drift",
+    "Feature",
+    "Label",
+    "Method",
+    "MonitorSpec",
+    "Performance",
+    "Prediction",
+    "Quality",
+    "Reference",
+    "Retrain",
+    "Severity",
+    "SeverityLevels",
+    "Source",
+    "days_between",
+    "worst",
+]  # fmt: skip

@@ -1,0 +1,63 @@
+"""The columns of a prediction log and what each is for: features, the prediction, the label."""
+
+from typing import Literal, Self
+
+from pydantic import ConfigDict, Field, model_validator
+
+from monitoring_assets.monitor_spec.parts import SpecModel
+
+
+class Feature(SpecModel):
+    """One input of the model.
+
+    `kind` numeric is compared by value, categorical by category. `minimum`, `maximum`, `allowed` and `nullable` are the
+    contract the model was built on; what is not stated is learnt from the reference.
+    """
+
+    kind: Literal["numeric", "categorical"]
+    minimum: float | None = None
+    maximum: float | None = None
+    allowed: list[str] | None = Field(default=None, min_length=1)
+    nullable: bool = True
+
+    @model_validator(mode="after")
+    def _constraints_fit_the_kind(self) -> Self:
+        if self.kind == "categorical" and (self.minimum is not None or self.maximum is not None):
+            raise ValueError("minimum and maximum are for numeric features; a categorical one takes `allowed`")
+        if self.kind == "numeric" and self.allowed is not None:
+            raise ValueError("allowed is for categorical features; a numeric one takes `minimum` and `maximum`")
+        if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
+            raise ValueError(f"minimum {self.minimum:g} is above maximum {self.maximum:g}")
+        return self
+
+
+class Prediction(SpecModel):
+    """The columns in which the log holds what the model said: a `score` (probability of the positive class, with the
+    predicted `class`), or a `value` for a regression."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, protected_namespaces=())
+
+    score: str | None = None
+    predicted_class: str | None = Field(default=None, alias="class")
+    value: str | None = None
+    model_version: str | None = None
+
+    @model_validator(mode="after")
+    def _one_task(self) -> Self:
+        if (self.score is None) == (self.value is None):
+            raise ValueError("give either `score` (classification) or `value` (regression)")
+        if self.value is not None and self.predicted_class is not None:
+            raise ValueError("`class` goes with `score`, not with `value`")
+        return self
+
+    @property
+    def column(self) -> str:
+        """The column whose distribution is watched for prediction drift."""
+        return self.score or self.value or ""
+
+
+class Label(SpecModel):
+    """The ground truth: its column in the label source, and how many days after the prediction it is due."""
+
+    column: str
+    delay_days: int = Field(default=0, ge=0, le=3650)

@@ -1,0 +1,202 @@
+"""The whole of one monitor, and the rules that hold between its parts."""
+
+import re
+from collections import Counter
+from datetime import date, timedelta
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Literal, Self
+from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator, Field, PrivateAttr, model_validator
+
+from monitoring_assets.monitor_spec.columns import Feature, Label, Prediction
+from monitoring_assets.monitor_spec.drift import Drift
+from monitoring_assets.monitor_spec.judgements import AlertRoute, Performance, Quality, Retrain
+from monitoring_assets.monitor_spec.parts import SpecModel
+from monitoring_assets.monitor_spec.sources import Reference, Source
+
+# Columns the warehouse adds to the user's own, so no column of a log may be called so, nor start with two underscores.
+RESERVED_COLUMNS = frozenset({"day"})
+# Schemas DuckDB has already, and the catalog that `data/warehouse.duckdb` is.
+RESERVED_NAMES = frozenset({"main", "information_schema", "pg_catalog", "temp", "system", "memory", "warehouse"})
+
+
+def _importable_module(path: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", path):
+        raise ValueError(f"must be a dotted path package.module.function, found {path!r}")
+    try:
+        found = find_spec(path.split(".", maxsplit=1)[0])
+    except (ImportError, ValueError):
+        found = None
+    if found is None:
+        raise ValueError(f"no module {path.split('.', maxsplit=1)[0]!r} is installed, named by {path!r}")
+    return path
+
+
+def _known_zone(name: str) -> str:
+    try:
+        if name in {"localtime", "posixrules"} or name.startswith(("posix/", "right/")):
+            raise ValueError(name)  # files of the operating system's own, which DuckDB does not know
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        raise ValueError(f"unknown time zone {name!r}; use an IANA name such as UTC or America/New_York") from None
+    return name
+
+
+class MonitorSpec(SpecModel):
+    """All of one monitor. See README.md, 'Your own model', for a commented example.
+
+    Examples
+    --------
+    >>> spec = MonitorSpec.model_validate({
+    ...     "name": "fraud", "id": "transaction_id", "event_time": "at", "start_day": "2026-01-01",
+    ...     "features": {"amount": {"kind": "numeric"}, "country": {"kind": "categorical"}},
+    ...     "prediction": {"score": "score"},
+    ...     "log": {"path": "/logs/fraud/{day}.parquet"},
+    ...     "reference": {"first_day": "2026-01-01", "last_day": "2026-02-28"},
+    ... })
+    >>> spec.task, spec.watched_columns
+    ('classification', {'amount': 'numeric', 'country': 'categorical', 'score': 'numeric'})
+    """
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")
+    description: str = ""
+    owners: list[Annotated[str, Field(pattern=r"^(team:[\w-]+|[^@\s]+@[^@\s]+\.[^@\s]+)$")]] = []
+    id: str
+    event_time: str
+    time_zone: Annotated[str, AfterValidator(_known_zone)] = "UTC"
+    start_day: date
+    end_day: date | None = None
+    features: dict[str, Feature] = Field(min_length=1)
+    prediction: Prediction
+    label: Label | None = None
+    segments: list[str] = []
+    protected_attributes: list[str] = []
+    log: Source
+    labels: Source | None = None
+    reference: Reference
+    drift: Drift = Drift()
+    quality: Quality = Quality()
+    performance: Performance = Performance()
+    retrain: Retrain = Retrain()
+    alerts: list[AlertRoute] = []
+    trainer: Annotated[str, AfterValidator(_importable_module)] = "monitoring_assets.retraining.training.gradient_boosting"
+
+    _data_home: Path = PrivateAttr(default=Path("data"))
+
+    @model_validator(mode="after")
+    def _columns_are_distinct(self) -> Self:
+        columns = [*self.features, *self.role_columns, *([self.label.column] if self.label else [])]
+        repeated = sorted(name for name, count in Counter(columns).items() if count > 1)
+        if repeated:
+            raise ValueError(f"each column has one role, found twice: {', '.join(repeated)}")
+        folded = Counter(name.casefold() for name in columns)
+        clashes = sorted(name for name in columns if folded[name.casefold()] > 1)
+        if clashes:
+            raise ValueError(f"columns differ only in upper and lower case, which SQL cannot tell apart: {clashes}")
+        times = [self.labels.event_time] if self.labels and self.labels.event_time else []
+        taken = sorted(n for n in (*columns, *times) if n.casefold() in RESERVED_COLUMNS or n.startswith("__") or not n.strip())
+        if taken:
+            raise ValueError(
+                f"a column may not be called {taken[0]!r}: 'day' and names that start with two underscores are the warehouse's "
+                "own, and a name may not be blank; rename it in the source"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _name_is_free(self) -> Self:
+        if self.name in RESERVED_NAMES:
+            raise ValueError(f"name: {self.name!r} is taken by DuckDB; choose any but {', '.join(sorted(RESERVED_NAMES))}")
+        return self
+
+    @model_validator(mode="after")
+    def _segments_are_categorical(self) -> Self:
+        categorical = [name for name, feature in self.features.items() if feature.kind == "categorical"]
+        for field in ("segments", "protected_attributes"):
+            wrong = [name for name in getattr(self, field) if name not in categorical]
+            if wrong:
+                raise ValueError(f"{field}: {', '.join(wrong)} must be categorical features; those are {categorical}")
+        return self
+
+    @model_validator(mode="after")
+    def _labels_are_complete(self) -> Self:
+        if (self.label is None) != (self.labels is None):
+            raise ValueError("`label` (the column) and `labels` (where they lie) go together")
+        if self.log.event_time is not None:
+            raise ValueError("log.event_time: the log's own time column is the monitor's `event_time`; remove it here")
+        if self.labels is not None and self.label is not None and self.labels.event_time in {self.id, self.label.column}:
+            raise ValueError(f"labels.event_time: {self.labels.event_time!r} already is the id or the label")
+        if self.labels is not None and not self.labels.is_per_day and self.labels.event_time is None:
+            raise ValueError(
+                "labels: a label must find its day: put {day} (the day of the prediction) into `path`, or name the "
+                "column that holds the time of the prediction in `event_time`"
+            )
+        if self.end_day is not None and self.end_day < self.start_day:
+            raise ValueError(f"end_day {self.end_day} is before start_day {self.start_day}")
+        return self
+
+    @model_validator(mode="after")
+    def _windows_agree(self) -> Self:
+        if self.retrain_window_days not in self.drift.windows_days:
+            raise ValueError(
+                f"retrain.window_days {self.retrain.window_days} must be one of drift.windows_days {self.drift.windows_days}"
+            )
+        return self
+
+    @property
+    def retrain_window_days(self) -> int:
+        """The window whose drift may ask for a retrain: the longest, unless the policy names one."""
+        return self.retrain.window_days or max(self.drift.windows_days)
+
+    @property
+    def task(self) -> Literal["classification", "regression"]:
+        return "classification" if self.prediction.score is not None else "regression"
+
+    @property
+    def role_columns(self) -> list[str]:
+        """The log's columns that are not features, in warehouse order."""
+        p = self.prediction
+        return [c for c in (self.id, self.event_time, p.score, p.predicted_class, p.value, p.model_version) if c]
+
+    @property
+    def watched_columns(self) -> dict[str, str]:
+        """Features and the prediction: what is profiled and scored, each with its kind."""
+        kinds: dict[str, str] = {name: feature.kind for name, feature in self.features.items()}
+        return kinds | {self.prediction.column: "numeric"}
+
+    @property
+    def log_columns(self) -> dict[str, str]:
+        """Every column of `inference_log` but `day`, with its DuckDB type."""
+        types = {"numeric": "DOUBLE", "categorical": "VARCHAR"}
+        p = self.prediction
+        roles = {self.id: "VARCHAR", self.event_time: "TIMESTAMPTZ"}
+        predictions = {p.score: "DOUBLE", p.predicted_class: "VARCHAR", p.value: "DOUBLE", p.model_version: "VARCHAR"}
+        features = {name: types[feature.kind] for name, feature in self.features.items()}
+        return roles | features | {name: kind for name, kind in predictions.items() if name}
+
+    @property
+    def label_type(self) -> str:
+        """Labels are 0 or 1 for a classification, a number for a regression; both are stored as DOUBLE."""
+        return "DOUBLE"
+
+    def at_home(self, data_home: Path) -> "MonitorSpec":
+        """A copy whose relative paths start at `data_home`."""
+        copy = self.model_copy()
+        copy._data_home = data_home
+        return copy
+
+    def resolve(self, path: str, day: date | None = None) -> str:
+        """An absolute path, with `{day}` filled in."""
+        if day is not None:
+            path = path.replace("{day}", day.isoformat())
+        return path if re.match(r"^(/|[A-Za-z][A-Za-z0-9+.-]*://|[A-Za-z]:)", path) else str(self._data_home / path)
+
+
+def days_between(first: date, last: date) -> list[date]:
+    """Every day from first to last, both included.
+
+    >>> [day.isoformat() for day in days_between(date(2026, 2, 27), date(2026, 3, 1))]
+    ['2026-02-27', '2026-02-28', '2026-03-01']
+    """
+    return [first + timedelta(days=offset) for offset in range((last - first).days + 1)]
