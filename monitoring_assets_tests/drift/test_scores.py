@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from monitoring_assets.drift.scores import Comparison, needs_finer_grid, resolution, score_days
+from monitoring_assets.drift.scores import Comparison, resolution
+from monitoring_assets.drift.windows import score_days
 from monitoring_assets.monitor_spec import ALL_CATEGORICAL_METHODS, ALL_NUMERIC_METHODS, MonitorSpec
 from monitoring_assets.profiling.grid import CategoryGrid
 from monitoring_assets.profiling.histograms import Histogram
@@ -159,13 +160,6 @@ def test_bins_of_different_grids_are_compared_on_what_they_share() -> None:
     sides = profile([reference], grid_of(reference)), profile([current], grid_of(current * 3))
     score, _, bound = Comparison.of(*sides).apply("ks")
     assert abs(score[0] - stats.ks_2samp(reference, current, method="asymp").statistic) <= bound[0] + 1e-12
-
-
-def test_a_day_off_the_grid_asks_for_a_finer_one() -> None:
-    reference = RANDOM.normal(size=20_000)
-    grid = grid_of(reference)
-    days = profile([reference, reference + 0.5, reference * 1e-6, reference + 1e6], grid)
-    assert needs_finer_grid(profile([reference], grid), days).tolist() == [False, False, True, True]
 
 
 def test_a_window_is_the_sum_of_its_days() -> None:
