@@ -128,6 +128,14 @@ TABLES: dict[str, dict[str, tuple[str, str]]] = {
         "score_error_bound": ("DOUBLE", "how far binning can have moved the score, 0 where it is exact"),
         "reason": ("VARCHAR", "why there is no score"),
     },
+    "drift_verdicts": {
+        "day": ("DATE", "last day of the windows judged"),
+        "severity": ("VARCHAR", "the worst of the day's scores of all rows; NULL where nothing could be scored"),
+        "drifted_columns": ("INTEGER", "columns with a score beyond its threshold"),
+        "scored_columns": ("INTEGER", "columns with any score"),
+        "columns": ("VARCHAR[]", "the columns that moved, the one furthest beyond its threshold first"),
+        "reason": ("VARCHAR", "what moved and how, or why nothing was scored"),
+    },
     "performance": {
         "day": ("DATE", "day of the predictions"),
         "segment": ("VARCHAR", "'column=value', or NULL for all rows"),

@@ -276,7 +276,7 @@ def left_out(
 
 def _restlessness(squares: Array, noise: Array, noise_variance: Array, length: int, daily: Restlessness | None) -> Restlessness:
     """What exceeds noise. Overlapping windows leave its mean unbiased but are not independent: only `effective` of them count as
-    evidence. Too few to show the shape of their tail, they take the days', which is heavier than that of their means."""
+    evidence. Too few to show the shape of their tail, they take it from the days'."""
     independent = (len(squares) + length - 1) / length
     if daily is None:
         independent *= (1 - _persistence(squares)) / (1 + _persistence(squares))
@@ -285,9 +285,12 @@ def _restlessness(squares: Array, noise: Array, noise_variance: Array, length: i
     effective = max(2.0, independent)
     expected, seen = float(noise.mean()), float(squares.mean())
     variation = max(seen - expected, 0.0)
-    own = _degrees(variation, float(squares.var()), expected, float(noise_variance.mean()), effective)
     over_dispersion = seen / expected if expected > 1e-12 else np.nan
-    return Restlessness(variation, over_dispersion, daily.degrees if daily else own, effective)
+    if daily is None:
+        degrees = _degrees(variation, float(squares.var()), expected, float(noise_variance.mean()), effective)
+    else:
+        degrees = _degrees_of_mean(daily.degrees, length * daily.effective_windows / (len(squares) + length - 1))
+    return Restlessness(variation, over_dispersion, degrees, effective)
 
 
 def _degrees(variation: float, variance: float, noise: float, noise_variance: float, effective: float) -> float:
@@ -295,7 +298,8 @@ def _degrees(variation: float, variance: float, noise: float, noise_variance: fl
 
     A χ² of ν degrees has variance 2 mean² / ν. Noise explains its own variance and, with k = 2 noise² / noise_variance degrees, a
     cross term 4 noise variation / k. The estimate is lowered by twice its relative standard error √(8 / effective), because
-    too light a tail alarms falsely and too heavy a one only costs power.
+    too light a tail alarms falsely and too heavy a one only costs power; but not below 1, a mean that wanders normally, unless
+    the days themselves point there.
     """
     cross = 2 * noise_variance * variation / noise if noise > 0 else 0.0
     unexplained = max(variance - noise_variance - cross, 0.0)
@@ -304,7 +308,14 @@ def _degrees(variation: float, variance: float, noise: float, noise_variance: fl
     estimate = 2 * variation**2 / unexplained if unexplained > 0 else DEGREES[1]
     if variation < noise:
         estimate = min(estimate, 1.0)
-    return float(np.clip(estimate / (1 + 2 * np.sqrt(8 / effective)), *DEGREES))
+    cautious = estimate / (1 + 2 * np.sqrt(8 / effective))
+    return float(np.clip(max(cautious, 1.0) if estimate >= 1 else cautious, *DEGREES))
+
+
+def _degrees_of_mean(degrees: float, days: float) -> float:
+    """Degrees of the mean of so many independent days: an effect whose square has ν of them has excess kurtosis 2 / ν - 2, and a
+    mean has the days' divided by their number."""
+    return 1 / (1 + (1 / degrees - 1) / max(days, 1.0))
 
 
 def _persistence(squares: Array) -> float:

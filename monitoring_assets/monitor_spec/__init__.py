@@ -3,7 +3,7 @@
 Every rule that can be checked without data is checked here, so a mistake in the YAML is found when it is loaded.
 """
 
-from monitoring_assets.monitor_spec.columns import Feature, Label, Prediction
+from monitoring_assets.monitor_spec.columns import CONFIDENCE, Feature, Label, Prediction
 from monitoring_assets.monitor_spec.drift import (
     ALL_CATEGORICAL_METHODS,
     ALL_NUMERIC_METHODS,
@@ -20,6 +20,7 @@ from monitoring_assets.monitor_spec.sources import Reference, Source
 __all__ = [
     "ALL_CATEGORICAL_METHODS",
     "ALL_NUMERIC_METHODS",
+    "CONFIDENCE",
     "SEVERITIES",
     "AlertRoute",
     "Drift",
