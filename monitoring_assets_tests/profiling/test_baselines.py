@@ -98,7 +98,7 @@ def test_grids_are_kept_when_the_reference_is_rebuilt(connection, spec, tmp_path
     ingest_log(connection, spec, [SECOND])
     build_reference_baseline(connection, spec)
     assert contents(connection, spec, "profile_grids") == grids
-    assert {row[0] for row in grids["profile_grids"]} == {"amount", "items", "country", "score"}
+    assert {row[0] for row in grids["profile_grids"]} == set(spec.watched_columns)
 
 
 def test_a_candidate_counts_from_its_day_on_and_the_day_before_keeps_the_old_baseline(connection, spec):
