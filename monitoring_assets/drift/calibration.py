@@ -131,7 +131,7 @@ def _calibrate_column(
                 {
                     "method": method,
                     "window_days": length,
-                    "reference_rows": int(reference.rows[0]),
+                    "reference_rows": int(reference.effective_rows[0]),
                     "noise_rows": [float(rows) for rows in NOISE_ROWS],
                     "noise": np.sqrt(noise[method].limit).tolist(),
                     # A window is the mean of its days and scores are convex: it needs no more room than a day.
@@ -152,7 +152,7 @@ def simulated_noise(
     found: dict[str, list[tuple[float, float, float]]] = {method: [] for method in methods}
     for rows in NOISE_ROWS:
         parts = quiet_days(reference, rows, generator)
-        effective = rows * reference.rows[0] / (rows + reference.rows[0])
+        effective = rows * reference.effective_rows[0] / (rows + reference.effective_rows[0])
         for method in methods:
             scores = np.concatenate([engine.score_histograms(method, reference, part) for part in parts])
             squares = np.nan_to_num(to_effect(method, scores, effective)) ** 2
@@ -189,6 +189,8 @@ def _days_like(reference: Histogram, support: Array, counts: Array, missing: Arr
         missing=missing,
         minimum=np.repeat(reference.minimum, number),
         maximum=np.repeat(reference.maximum, number),
+        row_count=np.zeros(0),
+        squared_weight=np.zeros(0),
     )
 
 
@@ -234,11 +236,14 @@ def left_out(days: Histogram, methods: Sequence[str], length: int) -> tuple[Arra
     total, windows = days.total(), days.windows(days.days, length)
     first = days.days[0].toordinal() + length - 1
     usable = [i for i, day in enumerate(days.days) if day.toordinal() >= first and 0 < windows.rows[i] < total.rows[0]]
-    effective = windows.rows[usable] * (total.rows[0] - windows.rows[usable]) / total.rows[0]
+    effective = np.zeros(len(usable))
     squares: dict[str, list[float]] = {method: [] for method in methods}
-    for i, rows in zip(usable, effective, strict=True):
+    for place, i in enumerate(usable):
         window = _one(windows, i)
-        rest = replace(total, counts=total.counts - window.counts, missing=total.missing - window.missing)
+        parts = ("counts", "missing", "row_count", "squared_weight")
+        rest = replace(total, **{name: getattr(total, name) - getattr(window, name) for name in parts})
+        left, kept = window.effective_rows[0], rest.effective_rows[0]
+        rows = effective[place] = left * kept / (left + kept)
         for method in methods:
             score = engine.score_histograms(method, rest, window)
             squares[method].append(float(np.nan_to_num(to_effect(method, score, rows))[0]) ** 2)
@@ -312,4 +317,6 @@ def _one(days: Histogram, i: int) -> Histogram:
         missing=days.missing[one],
         minimum=days.minimum[one],
         maximum=days.maximum[one],
+        row_count=days.row_count[one],
+        squared_weight=days.squared_weight[one],
     )

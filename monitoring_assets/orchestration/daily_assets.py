@@ -75,6 +75,7 @@ def _daily_profile(spec: MonitorSpec) -> dg.AssetsDefinition:
     def daily_profile(context: dg.AssetExecutionContext, monitoring_home: MonitoringHome) -> None:
         from monitoring_assets.profiling.baselines import baselines_in_force, ensure_grids
         from monitoring_assets.profiling.kernel import write_profiles
+        from monitoring_assets.profiling.refinement import refine_profiles
 
         days = days_of(context.partition_keys)
         with errors_for_dagster(), monitoring_home.connect(spec) as connection:
@@ -84,7 +85,9 @@ def _daily_profile(spec: MonitorSpec) -> dg.AssetsDefinition:
             with transaction(connection):
                 grids = ensure_grids(connection, spec, rows, spec.watched_columns)
                 connection.execute(f"CREATE OR REPLACE TEMP TABLE profiled_days AS FROM {table(spec, 'daily_profile')} LIMIT 0")
-                write_profiles(connection, "profiled_days", rows, spec.watched_columns, grids, spec.segments)
+                of = ("profiled_days", rows, spec.watched_columns)
+                write_profiles(connection, *of, grids, spec.segments, spec.sampling_weight)
+                refine_profiles(connection, spec, *of, spec.sampling_weight)
                 replace_days(connection, table(spec, "daily_profile"), days, f"SELECT {columns} FROM profiled_days ORDER BY ALL")
             told = connection.execute(
                 "SELECT day, max(row_count), sum(null_count + nan_count + infinite_count) / greatest(sum(row_count), 1), "

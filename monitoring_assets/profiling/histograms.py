@@ -26,7 +26,8 @@ class Histogram:
     `support` (K,) holds lower bin edges or categories, ascending; `counts` (D, K) the rows per day and support point;
     `missing` (D,) the rows that are NULL, NaN or infinite; `minimum` and `maximum` (D,) are nan for categories and empty days.
     `is_exact` tells that every bin is a single value, or that every category has its name. `upper` (K,) holds the upper bin
-    edges, equal to the lower ones where the bin is a single value. `row_count` (D,) is the rows whatever their weight.
+    edges, equal to the lower ones where the bin is a single value. `row_count` (D,) is the rows whatever their weight,
+    `squared_weight` (D,) the sum of their squared weights; both are the counted rows unless given.
     """
 
     kind: str
@@ -39,17 +40,30 @@ class Histogram:
     is_exact: bool
     upper: np.ndarray = field(default_factory=lambda: np.zeros(0))
     row_count: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    squared_weight: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
     def __post_init__(self) -> None:
         if len(self.upper) != len(self.support):
             object.__setattr__(self, "upper", self.support)
         if len(self.row_count) != len(self.missing):
             object.__setattr__(self, "row_count", self.rows)
+        if len(self.squared_weight) != len(self.missing):
+            object.__setattr__(self, "squared_weight", self.rows)
 
     @property
     def rows(self) -> np.ndarray:
         """Rows per day (D,), missing ones included; sums of weights where rows have one."""
         return self.counts.sum(axis=1) + self.missing
+
+    @property
+    def effective_rows(self) -> np.ndarray:
+        """How many unweighted rows would tell as much (D,): (Σ w)² / Σ w², the rows themselves where no row has a weight.
+
+        Source: Kish (1965), Survey Sampling, section 11.7. It holds where weights do not hang on the values; where the rare ones
+        are logged more often, it errs on the modest side.
+        """
+        rows = self.rows
+        return rows * np.divide(rows, self.squared_weight, out=np.zeros(len(rows)), where=self.squared_weight > 0)
 
     def total(self) -> "Histogram":
         """All days added up into one."""
@@ -61,6 +75,7 @@ class Histogram:
             minimum=np.fmin.reduce(self.minimum, keepdims=True, initial=np.nan),
             maximum=np.fmax.reduce(self.maximum, keepdims=True, initial=np.nan),
             row_count=self.row_count.sum(keepdims=True),
+            squared_weight=self.squared_weight.sum(keepdims=True),
         )
 
     def windows(self, days: Sequence[date], length: int) -> "Histogram":
@@ -76,6 +91,7 @@ class Histogram:
             minimum=_extremes(np.fmin, self.minimum, start, stop),
             maximum=_extremes(np.fmax, self.maximum, start, stop),
             row_count=_sums(self.row_count, start, stop),
+            squared_weight=_sums(self.squared_weight, start, stop),
         )
 
     @cached_property
@@ -112,12 +128,14 @@ def read_histograms(
     `profiles` is a table with `warehouse.PROFILE_COLUMNS`.
     """
     found = connection.sql(
-        "SELECT segment, feature, kind, day, row_count, null_count + nan_count + infinite_count AS missing, is_exact, minimum, "
+        # A profile from before there were weights has no sum of squares: each of its rows counts once.
+        "SELECT segment, feature, kind, day, row_count, coalesce(squared_weight, row_count) AS squared_weight, "
+        "null_count + nan_count + infinite_count AS missing, is_exact, minimum, "
         f"maximum, bins, uppers, categories, counts FROM {profiles} WHERE {where} ORDER BY segment, feature, day",
         params=list(parameters),
     ).to_arrow_table()
     heads = found.select(
-        ["segment", "feature", "kind", "day", "row_count", "missing", "is_exact", "minimum", "maximum"]
+        ["segment", "feature", "kind", "day", "row_count", "squared_weight", "missing", "is_exact", "minimum", "maximum"]
     ).to_pandas()
     keys = pd.MultiIndex.from_frame(heads[["segment", "feature"]])
     starts: list[int] = np.flatnonzero(_changes(keys.codes[0]) | _changes(keys.codes[1])).tolist() if len(heads) else []
@@ -143,6 +161,7 @@ def read_histograms(
         histogram = Histogram(
             kind, head["day"].tolist(), support, counts, head["missing"].to_numpy(float), head["minimum"].to_numpy(float),
             head["maximum"].to_numpy(float), bool(is_exact.all()), upper, head["row_count"].to_numpy(float),
+            head["squared_weight"].to_numpy(float),
         )  # fmt: skip
         if kind == "categorical" and is_exact.any() and not is_exact.all():
             histogram = histogram.bucketed(named(points[np.repeat(~is_exact, lengths)]))

@@ -3,12 +3,14 @@
 from datetime import date, timedelta
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from monitoring_assets.drift.scores import Comparison, needs_finer_grid, resolution, score_days
+from monitoring_assets.drift import distances
+from monitoring_assets.drift.scores import Comparison, resolution, score_days
 from monitoring_assets.monitor_spec import ALL_CATEGORICAL_METHODS, ALL_NUMERIC_METHODS, MonitorSpec
 from monitoring_assets.profiling.grid import CategoryGrid
 from monitoring_assets.profiling.histograms import Histogram
@@ -78,6 +80,7 @@ def test_bounds_hold_for_any_rows_on_any_grid(reference: list[float], current: l
 
 
 NORMAL = RANDOM.normal(size=1_000_000)
+NORMAL_GRID = grid_of(NORMAL[:20_000])
 
 
 @pytest.mark.parametrize(("shift", "psi"), [(0.25, 0.059816), (0.5, 0.237749), (1.0, 0.926142)])
@@ -161,11 +164,64 @@ def test_bins_of_different_grids_are_compared_on_what_they_share() -> None:
     assert abs(score[0] - stats.ks_2samp(reference, current, method="asymp").statistic) <= bound[0] + 1e-12
 
 
-def test_a_day_off_the_grid_asks_for_a_finer_one() -> None:
-    reference = RANDOM.normal(size=20_000)
+@given(st.lists(st.tuples(st.sampled_from([None, 0.1, 0.5, -2.0, 7.5]), st.integers(0, 4)), min_size=1, max_size=30))
+@settings(max_examples=15, deadline=None)
+def test_a_weight_scores_like_that_many_rows(rows: list[tuple[float | None, int]]) -> None:
+    reference, (values, weights) = RANDOM.normal(size=200), zip(*rows, strict=True)
     grid = grid_of(reference)
-    days = profile([reference, reference + 0.5, reference * 1e-6, reference + 1e6], grid)
-    assert needs_finer_grid(profile([reference], grid), days).tolist() == [False, False, True, True]
+    repeated = np.array([np.nan if value is None else value for value, weight in rows for _ in range(weight)])
+    if len(repeated) == 0:
+        return
+    weighted = profile([pa.array(values, pa.float64())], grid, weights=[list(weights)])
+    sides = [Comparison.of(profile([reference], grid), day) for day in (weighted, profile([repeated], grid))]
+    for method in ALL_NUMERIC_METHODS:
+        if method != "chi2":  # its p-value rests on how many rows were really seen
+            scores = [pair.apply(method)[0][0] for pair in sides]
+            assert scores[0] == pytest.approx(scores[1], rel=1e-9, abs=1e-12, nan_ok=True), method
+
+
+def sampled(values: np.ndarray, always: np.ndarray, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """One row in ten with weight 10, and besides all rows that are always logged, with weight 1."""
+    kept = always | (generator.random(len(values)) < 0.1)
+    return values[kept], np.where(always[kept], 1.0, 10.0)
+
+
+@pytest.mark.parametrize("method", ["psi", "ks", "js", "wasserstein"])
+def test_a_weighted_sample_scores_like_the_full_log_and_an_unweighted_one_does_not(method: str) -> None:
+    full = NORMAL[:200_000]
+    values, weights = sampled(full, full > 1, np.random.default_rng(3))  # a fifth of the sample would be a half
+    grid = grid_of(full)
+    reference = profile([full], grid)
+    weighted, unweighted = profile([values], grid, weights=[weights]), profile([values], grid)
+    quiet = [np.random.default_rng(seed).normal(size=int(weighted.effective_rows[0])) for seed in range(20)]
+    noise = Comparison.of(reference, profile(quiet, grid)).apply(method)[0].max()
+    scores = [Comparison.of(reference, day).apply(method)[0][0] for day in (weighted, unweighted)]
+    assert scores[0] <= noise
+    assert scores[1] > 5 * noise
+
+
+def test_chi2_of_a_quiet_weighted_sample_has_uniform_p_values() -> None:
+    generator = np.random.default_rng(4)
+    full = NORMAL[:100_000]
+    grid = grid_of(full)
+    days, weights = [], []
+    for _ in range(200):
+        days.append(generator.normal(size=2_000))
+        weights.append(generator.choice([1.0, 10.0], 2_000))
+    p_values = Comparison.of(profile([full], grid), profile(days, grid, weights=weights)).apply("chi2")[1]
+    assert stats.kstest(p_values, "uniform").pvalue > 0.01
+    taken_for_rows = [day.sum() for day in weights]
+    naive = Comparison.of(profile([full], grid), profile(days, grid, weights=weights)).grouped(10)
+    assert np.mean(distances.chi2(*naive)[1] < 0.05) > 0.5, taken_for_rows
+
+
+def test_too_few_effective_rows_are_told_as_such() -> None:
+    heavy = [np.append(np.ones(39), 1_000.0)]
+    current = {(None, "x"): profile([RANDOM.normal(size=40)], NORMAL_GRID, weights=heavy)}
+    reference = {(None, "x"): profile([NORMAL[:1_000]], NORMAL_GRID)}
+    scores = score_days(spec(windows_days=[1]), "b1", reference, current, [FIRST_DAY])
+    assert set(scores["current_rows"]) == {40}
+    assert set(scores["reason"]) == {"1 effective rows, 30 needed"}
 
 
 def test_a_window_is_the_sum_of_its_days() -> None:
