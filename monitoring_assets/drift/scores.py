@@ -152,12 +152,17 @@ class Comparison:
     current: np.ndarray
     reference_missing: float
     current_missing: np.ndarray
-    effective_rows: tuple[float, np.ndarray]
+    row_counts: tuple[float, np.ndarray]
     _grouped: dict[int, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, reference: Histogram, window: Histogram) -> "Comparison":
-        """Lay a reference of one row and current days out on common bins."""
+        """Lay a reference of one row and current days out on common bins.
+
+        Weighted rows are counted as their effective rows: chi2, and the half row of an empty bin in psi and kl, then know how
+        much was really seen. Other scores are of shares alone.
+        """
+        reference, window = reference.effective(), window.effective()
         if window.kind == "categorical" and not (reference.is_exact and window.is_exact):
             crowded = [side for side in (reference, window) if not side.is_exact]
             known = set().union(*(named(side.support) for side in crowded))
@@ -183,7 +188,7 @@ class Comparison:
             widths, positions = upper - lower, lower / 2 + upper / 2
         return cls(
             window.kind, support, widths, positions, sides[0], sides[1], float(reference.missing[0]), window.missing,
-            (float(reference.effective_rows[0]), window.effective_rows),
+            (float(reference.rows[0]), window.rows),
         )  # fmt: skip
 
     def apply(self, method: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -194,8 +199,7 @@ class Comparison:
             case "psi":
                 scores = distances.psi(*self.grouped(10))
             case "chi2":
-                (ref, cur), rows = self.grouped(10), self.effective_rows
-                scores, p_values = distances.chi2(_scaled(ref, rows[0]), _scaled(cur, rows[1]))
+                scores, p_values = distances.chi2(*self.grouped(10))
             case "ks":
                 scores, bounds = distances.ks(reference, current), self._ks_bound()
             case "wasserstein":
@@ -213,7 +217,7 @@ class Comparison:
                 shared = np.array([str(name).startswith(BUCKET_PREFIX) for name in self.support], bool) & (reference > 0)
                 scores, bounds = distances.new_category(*both), distances.shares(both[1])[:, :-1] @ shared.astype(float)
             case "js" | "hellinger" | "kl" | "tv" | "linf":
-                scores, groups = np.full(days, np.nan), resolution(*self.effective_rows)
+                scores, groups = np.full(days, np.nan), resolution(*self.row_counts)
                 for count in np.unique(groups):
                     ref, cur = self.grouped(int(count))
                     scores[groups == count] = getattr(distances, method)(ref, cur[groups == count])
@@ -301,12 +305,6 @@ def category_groups(reference: np.ndarray) -> np.ndarray:
     """For each category its bin: one each for those the reference knows, one for all new ones together."""
     known = reference > 0
     return np.where(known, np.cumsum(known) - 1, known.sum())
-
-
-def _scaled(counts: np.ndarray, rows: float | np.ndarray) -> np.ndarray:
-    """Counts (..., K) in the same shares, of so many rows altogether."""
-    total = counts.sum(axis=-1)
-    return counts * np.divide(rows, total, out=np.ones_like(total, dtype=float), where=total > 0)[..., None]
 
 
 def _added(counts: np.ndarray, groups: np.ndarray) -> np.ndarray:

@@ -90,8 +90,9 @@ def _daily_profile(spec: MonitorSpec) -> dg.AssetsDefinition:
                 refine_profiles(connection, spec, *of, spec.sampling_weight)
                 replace_days(connection, table(spec, "daily_profile"), days, f"SELECT {columns} FROM profiled_days ORDER BY ALL")
             told = connection.execute(
-                "SELECT day, max(row_count), sum(null_count + nan_count + infinite_count) / greatest(sum(row_count), 1), "
-                "count(DISTINCT feature) FROM profiled_days WHERE segment IS NULL GROUP BY day"
+                "SELECT day, max(row_count), sum(missing) / greatest(sum(missing + present), 1), count(DISTINCT feature) FROM "
+                "(SELECT *, null_count + nan_count + infinite_count AS missing, coalesce(list_sum(counts), 0) AS present "
+                "FROM profiled_days WHERE segment IS NULL) GROUP BY day"
             ).fetchall()
         by_day = {day: (rows, missing, features) for day, rows, missing, features in told}
         for day in days:
