@@ -18,8 +18,8 @@ import pandas as pd
 
 from monitoring_assets.demo.flights import FEATURES, load_flights
 from monitoring_assets.drift.calibration import calibrate
-from monitoring_assets.drift.scores import score_days
 from monitoring_assets.drift.thresholds import read_thresholds
+from monitoring_assets.drift.windows import score_days
 from monitoring_assets.monitor_spec import MonitorSpec
 from monitoring_assets.profiling.histograms import Histogram, Key
 

@@ -108,7 +108,13 @@ def test_a_mistake_is_refused_with_its_field_and_what_is_allowed(mistake):
 def test_the_example_without_mistakes_is_accepted(tmp_path):
     spec = example_spec(tmp_path)
     assert spec.task == "classification"
-    assert spec.watched_columns == {"amount": "numeric", "items": "numeric", "country": "categorical", "score": "numeric"}
+    assert spec.watched_columns == {
+        "amount": "numeric",
+        "items": "numeric",
+        "country": "categorical",
+        "score": "numeric",
+        "prediction_confidence": "numeric",
+    }
 
 
 def test_the_predicted_class_is_called_class_in_yaml_and_predicted_class_in_python():

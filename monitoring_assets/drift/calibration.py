@@ -15,13 +15,14 @@ import pandas as pd
 from monitoring_assets.drift import scores as engine
 from monitoring_assets.drift.distances import Array
 from monitoring_assets.drift.thresholds import to_effect
-from monitoring_assets.monitor_spec import MonitorSpec
+from monitoring_assets.drift.windows import weekdays_of_windows
+from monitoring_assets.monitor_spec import MonitorSpec, ReferenceChoice
 from monitoring_assets.profiling.histograms import Histogram, Key
 
 # Effective rows of the simulated days. Beyond the last, noise falls with the square root of the rows.
 NOISE_ROWS = (10, 30, 100, 300, 1_000, 10_000)
-# Shuffled flights: between ten seeds a noise threshold varies by 3 % (median of the scores), 7 % for one in ten.
-DRAWS = 2_000
+# Shuffled flights: between ten seeds a noise threshold varies by 4 % (median of the scores), 10 % for one in ten.
+DRAWS = 1_000
 # Bins a numeric column is joined into while it is calibrated. KS is then 1 to 5 % lower than on all bins (shuffled flights).
 COARSE_BINS = 120
 # Fewer reference days say too little about how days differ: the variance of 9 values is known to ± 50 %.
@@ -43,28 +44,28 @@ def calibrate(reference: Mapping[Key, Histogram], spec: MonitorSpec, baseline_id
     reference
         The baseline's daily histograms.
     spec
-        Its `drift` says the methods, the windows and the rate.
+        Its `drift` says the methods, the windows, what they are compared with, and the rate.
     baseline_id
         Seeds the simulation, so a baseline always gets the same thresholds.
 
     Returns
     -------
     DataFrame
-        The columns of the table `thresholds`, one row per segment, feature, method and window. Columns without rows in the
-        reference have none.
+        The columns of the table `thresholds`, one row per segment, feature, method, window and reference. Columns without rows in
+        the reference have none.
     """
     watched = {key: days for key, days in reference.items() if key[1] in spec.watched_columns and days.rows.sum() > 0}
-    windows = spec.drift.windows_days
+    comparisons = spec.drift.comparisons
     family = Family(
         spec.drift.false_alarm_rate,
-        columns=len(watched) * len(windows),
-        scores=sum(len(spec.drift.methods(days.kind)) for days in watched.values()) * len(windows),
+        columns=len(watched) * len(comparisons),
+        scores=sum(len(spec.drift.methods(days.kind)) for days in watched.values()) * len(comparisons),
     )
     rows: list[dict[str, object]] = []
     for (segment, feature), days in watched.items():
         digest = hashlib.sha256(f"{baseline_id}/{segment}/{feature}".encode()).digest()
         generator = np.random.default_rng(int.from_bytes(digest[:8], "little"))
-        found = _calibrate_column(coarsened(days), spec.drift.methods(days.kind), windows, family, generator)
+        found = _calibrate_column(coarsened(days), spec.drift.methods(days.kind), comparisons, family, generator)
         rows += [{"baseline_id": baseline_id, "segment": segment, "feature": feature} | row for row in found]
     return pd.DataFrame(rows).astype({"segment": "object"}) if rows else pd.DataFrame()
 
@@ -73,8 +74,8 @@ def calibrate(reference: Mapping[Key, Histogram], spec: MonitorSpec, baseline_id
 class Family:
     """The false alarm rate, and over how many judgements it is shared out.
 
-    Noise shares it over all scores (Bonferroni). Day-to-day variation shares it over columns and windows only: a restless day is
-    restless to every method at once.
+    Noise shares it over all scores (Bonferroni). Day-to-day variation shares it over columns, windows and references only: a
+    restless day is restless to every method at once.
     """
 
     rate: float
@@ -115,27 +116,33 @@ class Restlessness:
 
 
 def _calibrate_column(
-    days: Histogram, methods: Sequence[str], windows: Sequence[int], family: Family, generator: np.random.Generator
+    days: Histogram,
+    methods: Sequence[str],
+    comparisons: Sequence[tuple[int, ReferenceChoice]],
+    family: Family,
+    generator: np.random.Generator,
 ) -> list[dict[str, object]]:
     reference = days.total()
     noise = simulated_noise(reference, methods, family.rate / family.scores, generator)
     held = int((days.rows > 0).sum())
     rate = family.rate / family.columns
-    daily = restlessness(days, methods, 1, noise) if held >= MINIMUM_DAYS else {}
+    daily = {choice: restlessness(days, methods, 1, choice, noise) for _, choice in comparisons if held >= MINIMUM_DAYS}
     rows: list[dict[str, object]] = []
-    for length in windows:
-        varied = daily if length == 1 or not daily else restlessness(days, methods, length, noise, daily)
+    for length, choice in comparisons:
+        single = daily.get(choice, {})
+        varied = single if length == 1 or not single else restlessness(days, methods, length, choice, noise, single)
         for method in methods:
             found = varied.get(method)
             rows.append(
                 {
                     "method": method,
                     "window_days": length,
+                    "reference": choice,
                     "reference_rows": int(reference.effective_rows[0]),
                     "noise_rows": [float(rows) for rows in NOISE_ROWS],
                     "noise": np.sqrt(noise[method].limit).tolist(),
                     # A window is the mean of its days and scores are convex: it needs no more room than a day.
-                    "day_to_day": float(np.sqrt(min(found.limit(rate), daily[method].limit(rate)))) if found else 0.0,
+                    "day_to_day": float(np.sqrt(min(found.limit(rate), single[method].limit(rate)))) if found else 0.0,
                     "over_dispersion": found.over_dispersion if found else np.nan,
                     "degrees": found.degrees if found else np.nan,
                     "effective_windows": found.effective_windows if found else 0.0,
@@ -151,13 +158,18 @@ def simulated_noise(
     """What sampling alone does to each method's squared effect, on days of `NOISE_ROWS` rows."""
     found: dict[str, list[tuple[float, float, float]]] = {method: [] for method in methods}
     for rows in NOISE_ROWS:
-        parts = quiet_days(reference, rows, generator)
+        pairs = [engine.Comparison.of(reference, part) for part in quiet_days(reference, rows, generator)]
         effective = rows * reference.effective_rows[0] / (rows + reference.effective_rows[0])
         for method in methods:
-            scores = np.concatenate([engine.score_histograms(method, reference, part) for part in parts])
+            scores = np.concatenate([pair.apply(method)[0] for pair in pairs])
             squares = np.nan_to_num(to_effect(method, scores, effective)) ** 2
             found[method].append((float(squares.mean()), float(squares.var()), _tail(squares, rate)))
-    return {method: Noise(*np.array(rows).T) for method, rows in found.items()}
+    return {method: _falling(*np.array(rows).T) for method, rows in found.items()}
+
+
+def _falling(mean: Array, variance: Array, limit: Array) -> Noise:
+    """More rows never allow more noise; of few draws that a rare category decides, the largest may say so."""
+    return Noise(mean, variance, np.maximum.accumulate(limit[::-1])[::-1])
 
 
 def quiet_days(reference: Histogram, rows: int, generator: np.random.Generator) -> list[Histogram]:
@@ -202,19 +214,23 @@ def _tail(squares: Array, rate: float) -> float:
     Squared effects are sums of squares, whose limit is a mixture of χ², close to a gamma. Where draws are few and coarse (one
     row in a rare category) the second largest draw may lie beyond, and counts.
     """
-    from scipy import stats
+    from scipy import special
 
     mean, spread = squares.mean(), squares.std()
     if spread <= 1e-15 * max(mean, 1e-300):
         return float(mean)
-    skew = ((squares - mean) ** 3).mean() / spread**3
-    return float(max(stats.pearson3.isf(rate, skew, mean, spread), np.partition(squares, -2)[-2]))
+    # A skew of less is as good as none, and the gamma's shape 4 / skew² too large for its quantile.
+    skew = max(((squares - mean) ** 3).mean() / spread**3, 0.01)
+    shape = 4 / skew**2
+    beyond = mean + spread * skew / 2 * (special.gammainccinv(shape, rate) - shape)
+    return float(max(beyond, np.partition(squares, -2)[-2]))
 
 
 def restlessness(
     days: Histogram,
     methods: Sequence[str],
     length: int,
+    choice: ReferenceChoice,
     noise: Mapping[str, Noise],
     daily: Mapping[str, Restlessness] | None = None,
 ) -> dict[str, Restlessness]:
@@ -222,39 +238,47 @@ def restlessness(
 
     The methods that compare values see the same restless days, so they share the heaviest of their tails.
     """
-    effective, squares = left_out(days, methods, length)
+    effective, squares = left_out(days, methods, length, choice)
     if daily is not None and len(effective) == 0:
         return {method: replace(single, effective_windows=1.0) for method, single in daily.items()}
+    # A window and the one before share a side with their neighbours: two such pairs tell as much as one.
+    overlap = 2 * length if choice == "previous_window" else length
     found = {
-        method: _restlessness(squares[method], *noise[method].moments(effective), length, daily[method] if daily else None)
+        method: _restlessness(squares[method], *noise[method].moments(effective), overlap, daily[method] if daily else None)
         for method in methods
     }
     heaviest = min((found[method].degrees for method in methods if method not in OF_ROWS), default=DEGREES[1])
     return {m: single if m in OF_ROWS else replace(single, degrees=heaviest) for m, single in found.items()}
 
 
-def left_out(days: Histogram, methods: Sequence[str], length: int) -> tuple[Array, dict[str, Array]]:
-    """Each full window of the reference scored against the reference without it: effective rows, squared effects by method."""
-    total, windows = days.total(), days.windows(days.days, length)
-    first = days.days[0].toordinal() + length - 1
-    usable = [i for i, day in enumerate(days.days) if day.toordinal() >= first and 0 < windows.rows[i] < total.rows[0]]
-    effective = np.zeros(len(usable))
-    squares: dict[str, list[float]] = {method: [] for method in methods}
-    for place, i in enumerate(usable):
-        window = _one(windows, i)
-        parts = ("counts", "missing", "row_count", "squared_weight")
-        rest = replace(total, **{name: getattr(total, name) - getattr(window, name) for name in parts})
-        left, kept = window.effective_rows[0], rest.effective_rows[0]
-        rows = effective[place] = left * kept / (left + kept)
-        for method in methods:
-            score = engine.score_histograms(method, rest, window)
-            squares[method].append(float(np.nan_to_num(to_effect(method, score, rows))[0]) ** 2)
-    return effective, {method: np.array(values) for method, values in squares.items()}
+def left_out(
+    days: Histogram, methods: Sequence[str], length: int, choice: ReferenceChoice = "baseline"
+) -> tuple[Array, dict[str, Array]]:
+    """Each full window of the baseline scored against a reference that does not hold it: effective rows n N / (n + N), squared
+    effects by method."""
+    ordinals = np.array([day.toordinal() for day in days.days])
+    back = ordinals[:, None] - ordinals  # how many days before the window's last each day lies
+    inside = (back >= 0) & (back < length)
+    if choice == "previous_window":
+        others, first = (back >= length) & (back < 2 * length), 2 * length
+    else:
+        others, first = ~inside, length
+        if choice == "same_weekday":
+            others &= weekdays_of_windows(days.days, days.days, length)
+    rows, other_rows = inside @ days.rows, others @ days.rows
+    usable = (ordinals >= ordinals[0] + first - 1) & (rows > 0) & (other_rows > 0)
+    if not usable.any():
+        return np.zeros(0), {method: np.zeros(0) for method in methods}
+    ends = [day for day, is_usable in zip(days.days, usable, strict=True) if is_usable]
+    window, rest = days.mixed(inside[usable], ends), days.mixed(others[usable], ends)
+    effective = window.effective_rows * rest.effective_rows / (window.effective_rows + rest.effective_rows)
+    pair = engine.Comparison.of(rest, window)
+    return effective, {m: np.nan_to_num(to_effect(m, pair.apply(m)[0], effective)) ** 2 for m in methods}
 
 
 def _restlessness(squares: Array, noise: Array, noise_variance: Array, length: int, daily: Restlessness | None) -> Restlessness:
     """What exceeds noise. Overlapping windows leave its mean unbiased but are not independent: only `effective` of them count as
-    evidence. Too few to show the shape of their tail, they take the days', which is heavier than that of their means."""
+    evidence. Too few to show the shape of their tail, they take it from the days'."""
     independent = (len(squares) + length - 1) / length
     if daily is None:
         independent *= (1 - _persistence(squares)) / (1 + _persistence(squares))
@@ -263,9 +287,12 @@ def _restlessness(squares: Array, noise: Array, noise_variance: Array, length: i
     effective = max(2.0, independent)
     expected, seen = float(noise.mean()), float(squares.mean())
     variation = max(seen - expected, 0.0)
-    own = _degrees(variation, float(squares.var()), expected, float(noise_variance.mean()), effective)
     over_dispersion = seen / expected if expected > 1e-12 else np.nan
-    return Restlessness(variation, over_dispersion, daily.degrees if daily else own, effective)
+    if daily is None:
+        degrees = _degrees(variation, float(squares.var()), expected, float(noise_variance.mean()), effective)
+    else:
+        degrees = _degrees_of_mean(daily.degrees, length * daily.effective_windows / (len(squares) + length - 1))
+    return Restlessness(variation, over_dispersion, degrees, effective)
 
 
 def _degrees(variation: float, variance: float, noise: float, noise_variance: float, effective: float) -> float:
@@ -273,7 +300,8 @@ def _degrees(variation: float, variance: float, noise: float, noise_variance: fl
 
     A χ² of ν degrees has variance 2 mean² / ν. Noise explains its own variance and, with k = 2 noise² / noise_variance degrees, a
     cross term 4 noise variation / k. The estimate is lowered by twice its relative standard error √(8 / effective), because
-    too light a tail alarms falsely and too heavy a one only costs power.
+    too light a tail alarms falsely and too heavy a one only costs power; but not below 1, a mean that wanders normally, unless
+    the days themselves point there.
     """
     cross = 2 * noise_variance * variation / noise if noise > 0 else 0.0
     unexplained = max(variance - noise_variance - cross, 0.0)
@@ -282,7 +310,14 @@ def _degrees(variation: float, variance: float, noise: float, noise_variance: fl
     estimate = 2 * variation**2 / unexplained if unexplained > 0 else DEGREES[1]
     if variation < noise:
         estimate = min(estimate, 1.0)
-    return float(np.clip(estimate / (1 + 2 * np.sqrt(8 / effective)), *DEGREES))
+    cautious = estimate / (1 + 2 * np.sqrt(8 / effective))
+    return float(np.clip(max(cautious, 1.0) if estimate >= 1 else cautious, *DEGREES))
+
+
+def _degrees_of_mean(degrees: float, days: float) -> float:
+    """Degrees of the mean of so many independent days: an effect whose square has ν of them has excess kurtosis 2 / ν - 2, and a
+    mean has the days' divided by their number."""
+    return 1 / (1 + (1 / degrees - 1) / max(days, 1.0))
 
 
 def _persistence(squares: Array) -> float:
@@ -308,17 +343,3 @@ def coarsened(days: Histogram) -> Histogram:
     starts = np.flatnonzero(np.diff(bins, prepend=-1))
     upper = np.maximum.reduceat(days.upper, starts)
     return replace(days, support=days.support[starts], upper=upper, counts=np.add.reduceat(days.counts, starts, axis=1))
-
-
-def _one(days: Histogram, i: int) -> Histogram:
-    one = slice(i, i + 1)
-    return replace(
-        days,
-        days=days.days[one],
-        counts=days.counts[one],
-        missing=days.missing[one],
-        minimum=days.minimum[one],
-        maximum=days.maximum[one],
-        row_count=days.row_count[one],
-        squared_weight=days.squared_weight[one],
-    )

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from monitoring_assets.drift.calibration import calibrate
-from monitoring_assets.drift.scores import score_days
 from monitoring_assets.drift.thresholds import CalibratedThreshold, CutKey, read_thresholds
+from monitoring_assets.drift.windows import score_days
 from monitoring_assets.monitor_spec import MonitorSpec
 from monitoring_assets.profiling.baselines import Baseline, baselines_in_force
 from monitoring_assets.profiling.histograms import Histogram, Key, read_histograms
@@ -39,7 +39,7 @@ def score_history(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days
     scored = []
     for baseline, judged in baselines_in_force(connection, spec, days):
         reference = read_histograms(connection, table(spec, "baseline_profiles"), "baseline_id = ?", [baseline.baseline_id])
-        earliest = min(judged) - timedelta(days=max(spec.drift.windows_days) - 1)
+        earliest = min(judged) - timedelta(days=_days_back(spec))
         current = read_histograms(connection, table(spec, "daily_profile"), "day BETWEEN ? AND ?", [earliest, max(judged)])
         current = _with_all_columns(spec, current)
         thresholds = _thresholds(connection, spec, baseline.baseline_id, reference) if spec.drift.calibrated else None
@@ -50,9 +50,14 @@ def score_history(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days
     return scored
 
 
+def _days_back(spec: MonitorSpec) -> int:
+    """How many days before a day its windows, and the windows before them, reach."""
+    return max(2 * length - 1 if choice == "previous_window" else length - 1 for length, choice in spec.drift.comparisons)
+
+
 def _thresholds(
     connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, baseline_id: str, reference: Mapping[Key, Histogram]
-) -> dict[CutKey, CalibratedThreshold]:
+) -> dict[CutKey, dict[str, CalibratedThreshold]]:
     """The baseline's calibrated thresholds: estimated when it first judges a day, and kept with it."""
     target = table(spec, "thresholds")
     known = connection.execute(f"SELECT count(*) FROM {target} WHERE baseline_id = ?", [baseline_id]).fetchall()[0][0]

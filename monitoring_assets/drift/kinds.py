@@ -7,32 +7,33 @@ import numpy as np
 
 from monitoring_assets.drift.distances import Array
 from monitoring_assets.drift.scores import Comparison
-from monitoring_assets.profiling.histograms import Histogram
 
 KINDS = ("missing", "new category", "shift", "shape")
 # Of the way the values moved (W₁), the part that moved the mean. One normal shape moved by d has 1, one only widened has 0.
 SHIFT_SHARE = 0.7
 
 
-def kinds_of_change(reference: Histogram, window: Histogram) -> np.ndarray:
+def kinds_of_change(pair: Comparison) -> np.ndarray:
     """For each window (D,) one of `KINDS`, or None where a side has no rows.
 
     Missing: the missing share changed more than half as much as the values did (total variation). New category: values the
     reference has not seen make up more than half of that change. Else, for a numeric column, a shift when its mean moved
     by most of the way its values moved; all other changes are of shape, such as spread, or which categories are common.
     """
-    total = reference.total()
-    pair = Comparison.of(total, window)
-    missing = np.abs(window.missing / np.maximum(window.rows, 1) - total.missing[0] / max(total.rows[0], 1))
+    rows = [
+        side.sum(axis=-1) + missing
+        for side, missing in ((pair.reference, pair.reference_missing), (pair.current, pair.current_missing))
+    ]
+    missing = np.abs(pair.current_missing / np.maximum(rows[1], 1) - pair.reference_missing / np.maximum(rows[0], 1))
     expected, shares = pair.shares
     moved = np.abs(shares - expected).sum(axis=-1) / 2
-    new = shares[:, pair.reference == 0].sum(axis=-1)
-    if total.kind == "numeric":
+    new = (shares * (pair.reference == 0)).sum(axis=-1)
+    if pair.kind == "numeric":
         kinds = np.where(_is_shift(pair.positions, shares - expected), "shift", "shape").astype(object)
     else:
         kinds = np.where(new > moved / 2, "new category", "shape").astype(object)
     kinds[missing > moved / 2] = "missing"
-    kinds[(window.rows == 0) | (total.rows[0] == 0)] = None
+    kinds[(rows[1] == 0) | (rows[0] == 0)] = None
     return kinds
 
 

@@ -1,25 +1,20 @@
-"""Scores of days against a baseline, from histograms alone: every column, segment, method and window.
+"""Scores of days against references, from histograms alone: the bins each method needs, and what binning can hide.
 
-Bins are made here, because methods differ in what they need, and so are the bounds on what binning hides; the formulas are in
-`distances.py`, the cuts in `thresholds.py`.
+The formulas are in `distances.py`, the cuts in `thresholds.py`; which window is compared with which reference is in `windows.py`.
 
 A score of a profile's own bins (ks, wasserstein, cramer_von_mises) has a bound on its distance from the same score of the raw
 rows. psi, chi2, js, hellinger, kl, tv and linf are defined on groups of those bins; they are exact there, and their bound is 0.
 """
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
 from functools import cached_property
 from typing import get_args
 
 import numpy as np
-import pandas as pd
 
 from monitoring_assets.drift import distances
-from monitoring_assets.drift.thresholds import CalibratedThreshold, CutKey, calibrated_for, judge
-from monitoring_assets.monitor_spec import Drift, Method, MonitorSpec
-from monitoring_assets.profiling.histograms import Histogram, Key, named
+from monitoring_assets.monitor_spec import Method
+from monitoring_assets.profiling.histograms import Histogram, named
 from monitoring_assets.profiling.kernel import BUCKET_PREFIX
 
 # Rows of the smaller side from which js, hellinger, kl, tv and linf are taken over so many groups of equal reference mass: about
@@ -27,106 +22,13 @@ from monitoring_assets.profiling.kernel import BUCKET_PREFIX
 # at 100 rows would add 0.25, ten groups 0.02. Deciles lose 3 to 4 % of the distance of two normals, 100 groups less than 0.5 %.
 GROUPS = ((1_000_000, 100), (125_000, 50), (8_000, 20), (0, 10))
 
-# Decimals of a stored score: far below what any sample can tell, far above what rounding in sums can change.
-DIGITS = 12
-
-
-def score_days(
-    spec: MonitorSpec,
-    baseline_id: str,
-    reference: Mapping[Key, Histogram],
-    current: Mapping[Key, Histogram],
-    days: Sequence[date],
-    thresholds: Mapping[CutKey, CalibratedThreshold] | None = None,
-) -> pd.DataFrame:
-    """Compare every window that ends on one of the days with the baseline.
-
-    `thresholds` are the baseline's calibrated ones, from `read_thresholds`; without them the constant defaults judge.
-
-    Returns
-    -------
-    DataFrame
-        The columns of the table `drift_scores`, one row per day, window, segment, column and method.
-    """
-    kinds = spec.watched_columns
-    blocks: list[dict[str, object]] = []
-    for (segment, column), histogram in current.items():
-        if column not in kinds:
-            continue
-        baseline = reference.get((segment, column))
-        total = baseline.total() if baseline else None
-        for length in spec.drift.windows_days:
-            of = {"window_days": length, "segment": segment, "feature": column}
-            calibrated = calibrated_for(thresholds or {}, segment, column, length)
-            window = histogram.windows(days, length)
-            blocks += [of | block for block in _score_column(spec.drift, total, window, calibrated)]
-    if not blocks:
-        return pd.DataFrame()
-    columns = {name: np.concatenate([_filled(block[name], len(days)) for block in blocks]) for name in blocks[0]}
-    day = np.tile(np.array(days, dtype=object), len(blocks))
-    return pd.DataFrame({"day": day} | columns | {"baseline_id": np.full(len(day), baseline_id, object)}, copy=False)
-
-
-def _filled(value: object, length: int) -> np.ndarray:
-    """One value of a block repeated for its days; arrays have a value per day already."""
-    if isinstance(value, np.ndarray):
-        return value
-    return np.full(length, value, dtype=object if value is None or isinstance(value, str) else None)
-
-
-def _score_column(
-    drift: Drift, reference: Histogram | None, window: Histogram, calibrated: Mapping[str, CalibratedThreshold]
-) -> list[dict[str, object]]:
-    """One block of `drift_scores` per method."""
-    pair = Comparison.of(reference, window) if reference is not None and reference.row_count[0] > 0 else None
-    rows = window.effective_rows
-    enough = rows >= drift.minimum_rows
-    blocks: list[dict[str, object]] = []
-    for method in drift.methods(window.kind):
-        scores, p_values, bounds = pair.apply(method) if pair else np.full((3, len(window.days)), np.nan)
-        reasons = _reasons(drift, reference, window, enough, scores)
-        # The last bits depend on which other days share the sums; what is stored must not.
-        scores, bounds = np.round(np.where(enough, scores, np.nan), DIGITS), np.round(bounds, DIGITS)
-        levels = drift.thresholds.get(method) if method in calibrated else drift.levels(method)
-        judgement = judge(method, scores, p_values, rows, levels, calibrated.get(method))
-        blocks.append(
-            {
-                "method": method,
-                "score": scores,
-                "p_value": np.where(np.isnan(scores), np.nan, p_values),
-                "threshold": judgement.thresholds,
-                "severity": judgement.severities,
-                "reference_rows": int(reference.row_count[0]) if reference else 0,
-                "current_rows": window.row_count.astype(int),
-                "score_error_bound": np.where(np.isnan(scores), np.nan, bounds),
-                "reason": reasons,
-            }
-        )
-    return blocks
-
-
-def _reasons(drift: Drift, reference: Histogram | None, window: Histogram, enough: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Why there is no score (D,), None where there is one."""
-    reasons = np.full(len(window.days), None, dtype=object)
-    if reference is None:
-        reasons[:] = "the baseline does not hold this column or segment"
-    elif reference.row_count[0] == 0:
-        reasons[:] = "the baseline has 0 rows"
-    else:
-        reasons[np.isnan(scores)] = "no values to compare: all missing on one side, or a constant reference"
-        reasons[~enough] = [
-            f"{int(effective)} {'' if effective == rows else 'effective '}rows, {drift.minimum_rows} needed"
-            for effective, rows in zip(window.effective_rows[~enough], window.row_count[~enough], strict=True)
-        ]
-    return reasons
-
 
 def score_histograms(method: str, reference: Histogram, window: Histogram) -> np.ndarray:
     """Scores (D,) of one method, unjudged; nan where undefined."""
     return Comparison.of(reference, window).apply(method)[0]
 
 
-def resolution(reference_rows: float, current_rows: np.ndarray) -> np.ndarray:
+def resolution(reference_rows: np.ndarray | float, current_rows: np.ndarray) -> np.ndarray:
     """How many groups of bins js, hellinger, kl, tv and linf are taken over (D,): see `GROUPS`.
 
     Examples
@@ -140,9 +42,10 @@ def resolution(reference_rows: float, current_rows: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A reference and current days on the same bins: `reference` (K,), `current` (D, K), `support` (K,) the bins' lower edges or
-    the categories; the missing rows. `positions` (D, K) is where a bin's mass is taken to lie and `widths` (D, K) its width, 0
-    where it is a single value: by day, for an open bin ends where the values of that day and the reference end."""
+    """References and current days on the same bins: `reference` (R, K), where R is 1, or D when each day has its own; `current`
+    (D, K); `support` (K,) the bins' lower edges or the categories; the missing rows. `positions` (D, K) is where a bin's mass is
+    taken to lie and `widths` (D, K) its width, 0 where it is a single value: by day, for an open bin ends where the values of
+    that day and its reference end. `effective_rows` (R,) and (D,)."""
 
     kind: str
     support: np.ndarray
@@ -150,14 +53,14 @@ class Comparison:
     positions: np.ndarray
     reference: np.ndarray
     current: np.ndarray
-    reference_missing: float
+    reference_missing: np.ndarray
     current_missing: np.ndarray
-    row_counts: tuple[float, np.ndarray]
+    effective_rows: tuple[np.ndarray, np.ndarray]
     _grouped: dict[int, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, reference: Histogram, window: Histogram) -> "Comparison":
-        """Lay a reference of one row and current days out on common bins.
+        """Lay references, one or one a day, and current days out on common bins.
 
         Weighted rows are counted as their effective rows: chi2, and the half row of an empty bin in psi and kl, then know how
         much was really seen. Other scores are of shares alone.
@@ -168,7 +71,7 @@ class Comparison:
             known = set().union(*(named(side.support) for side in crowded))
             reference, window = reference.bucketed(known), window.bucketed(known)
         support = np.union1d(reference.support, window.support)
-        sides = [reference.on(support)[0], window.on(support)]
+        sides = [reference.on(support), window.on(support)]
         widths = positions = np.zeros((len(window.days), len(support)))
         if window.kind == "numeric" and len(support):
             upper = np.full(len(support), -np.inf)
@@ -187,8 +90,8 @@ class Comparison:
             lower, upper = np.clip(support, low, high), np.clip(upper, low, high)
             widths, positions = upper - lower, lower / 2 + upper / 2
         return cls(
-            window.kind, support, widths, positions, sides[0], sides[1], float(reference.missing[0]), window.missing,
-            (float(reference.rows[0]), window.rows),
+            window.kind, support, widths, positions, sides[0], sides[1], reference.missing, window.missing,
+            (reference.effective_rows, window.effective_rows),
         )  # fmt: skip
 
     def apply(self, method: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -202,6 +105,7 @@ class Comparison:
                 scores, p_values = distances.chi2(*self.grouped(10))
             case "ks":
                 scores, bounds = distances.ks(reference, current), self._ks_bound()
+                p_values = distances.ks_p_value(scores, self._present_rows())
             case "wasserstein":
                 scores = distances.wasserstein(reference, current, self.positions)
                 bounds = self._wasserstein_bound(scores)
@@ -209,37 +113,51 @@ class Comparison:
                 scores = distances.cramer_von_mises(reference, current)
                 bounds = self._cramer_bound()
             case "missingness":
-                present = np.array([reference.sum(), self.reference_missing])
-                scores = distances.missingness(present, np.column_stack([current.sum(axis=-1), self.current_missing]))
+                sides = ((reference, self.reference_missing), (current, self.current_missing))
+                scores = distances.missingness(*(np.column_stack([side.sum(axis=-1), missing]) for side, missing in sides))
             case "new_category":
-                both = np.append(reference, max(self.reference_missing, 1.0)), np.column_stack([current, self.current_missing])
+                known = np.column_stack([reference, np.maximum(self.reference_missing, 1.0)])
+                rows_of_day = np.column_stack([current, self.current_missing])
                 # A bucket the reference fills may hold new categories too.
                 shared = np.array([str(name).startswith(BUCKET_PREFIX) for name in self.support], bool) & (reference > 0)
-                scores, bounds = distances.new_category(*both), distances.shares(both[1])[:, :-1] @ shared.astype(float)
+                scores = distances.new_category(known, rows_of_day)
+                bounds = (distances.shares(rows_of_day)[:, :-1] * shared).sum(axis=-1)
             case "js" | "hellinger" | "kl" | "tv" | "linf":
-                scores, groups = np.full(days, np.nan), resolution(*self.row_counts)
+                scores, groups = np.full(days, np.nan), resolution(*self.effective_rows)
                 for count in np.unique(groups):
+                    chosen = groups == count
                     ref, cur = self.grouped(int(count))
-                    scores[groups == count] = getattr(distances, method)(ref, cur[groups == count])
+                    scores[chosen] = getattr(distances, method)(ref if len(ref) == 1 else ref[chosen], cur[chosen])
             case _:
                 raise ValueError(f"unknown method {method!r}; known: {', '.join(get_args(Method))}")
         return scores, p_values, bounds
 
     def grouped(self, groups: int) -> tuple[np.ndarray, np.ndarray]:
-        """Both sides on groups of equal reference mass, or on categories; missing rows are the last group."""
-        if groups in self._grouped:
-            return self._grouped[groups]
-        is_numeric = self.kind == "numeric"
-        group = quantile_groups(self.reference, groups) if is_numeric else category_groups(self.reference)
-        self._grouped[groups] = (
-            np.append(_added(self.reference, group), self.reference_missing),
-            np.column_stack([_added(self.current, group), self.current_missing]),
-        )
+        """Both sides (R, G) and (D, G) on groups of equal reference mass, or on categories; missing rows are the last group.
+
+        Where each day has a reference of its own, so it has groups; those that one day lacks are empty on both sides.
+        """
+        if groups not in self._grouped:
+            sides = (self.reference, self.current)
+            added = _by_category(*sides) if self.kind == "categorical" else _by_quantile(*sides, groups)
+            self._grouped[groups] = (
+                np.column_stack([added[0], self.reference_missing]),
+                np.column_stack([added[1], self.current_missing]),
+            )
         return self._grouped[groups]
+
+    def _present_rows(self) -> np.ndarray:
+        """Effective rows n m / (n + m) that have a value (D,)."""
+        sides = zip(
+            self.effective_rows, (self.reference, self.current), (self.reference_missing, self.current_missing), strict=True
+        )
+        with np.errstate(divide="ignore", invalid="ignore"):
+            present, other = (rows * counts.sum(axis=-1) / (counts.sum(axis=-1) + missing) for rows, counts, missing in sides)
+            return np.nan_to_num(present * other / (present + other))
 
     @cached_property
     def shares(self) -> tuple[np.ndarray, np.ndarray]:
-        """Shares of the reference (K,) and of the days (D, K); 0 where a side has no rows."""
+        """Shares of the references (R, K) and of the days (D, K); 0 where a side has no rows."""
         return np.nan_to_num(distances.shares(self.reference)), np.nan_to_num(distances.shares(self.current))
 
     @cached_property
@@ -271,7 +189,7 @@ class Comparison:
         if not self.widths.any():
             return np.zeros(len(self.current))
         p, q = self.shares
-        spread = distances.standard_deviation(self.reference, self.positions) if self.reference.sum() else np.nan
+        spread = distances.standard_deviation(self.reference, self.positions)
         moved = ((q + p) * self.widths).sum(axis=-1) / 2
         with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
             doubt = np.sqrt((p * self.widths**2).sum(axis=-1)) / 2
@@ -279,40 +197,44 @@ class Comparison:
 
 
 def quantile_groups(reference: np.ndarray, groups: int = 10) -> np.ndarray:
-    """For each bin its group: quantiles of the reference, open at both ends.
+    """For each bin of each row (R, K) its group, 0 to 2 * groups + 2, not falling: quantiles of the reference, open at both ends.
 
     Where an outer quantile is a single value (a constant, a spike at zero), what lies beyond it gets a group of its own, else a
-    constant that moved would stay in its group.
+    constant that moved would stay in its group. Numbers in between that no bin has are left out.
 
     Examples
     --------
-    >>> quantile_groups(np.array([0.0, 9, 0])).tolist()
-    [0, 1, 2]
+    >>> quantile_groups(np.array([[0.0, 9, 0]]), 2).tolist()
+    [[0, 4, 6]]
     """
-    if reference.sum() == 0:
-        return np.zeros(len(reference), int)
+    total, held, place = reference.sum(axis=-1, keepdims=True), reference > 0, np.arange(reference.shape[-1])
+    if reference.shape[-1] == 0:
+        return np.zeros(reference.shape, int)
     # A bin belongs to the quantile its middle lies in, so a bin across a quantile is not always counted below it.
-    middle = np.cumsum(reference) - reference / 2
-    group = np.floor(middle / reference.sum() * groups + 1e-9).astype(int).clip(0, groups - 1) * 2 + 2
-    held = np.flatnonzero(reference)
-    first, last = held[0], held[-1]
-    group[:first] = 0 if (group[held] == group[first]).sum() == 1 else group[first]
-    group[last + 1 :] = 2 * groups + 2 if (group[held] == group[last]).sum() == 1 else group[last]
-    return np.unique(group, return_inverse=True)[1]
+    middle = (np.cumsum(reference, axis=-1) - reference / 2) / np.where(total > 0, total, 1.0)
+    group = np.floor(middle * groups + 1e-9).astype(int).clip(0, groups - 1) * 2 + 2
+    ends = ((held.argmax(axis=-1), 0, np.less), (len(place) - 1 - held[:, ::-1].argmax(axis=-1), 2 * groups + 2, np.greater))
+    for end, beyond, is_beyond in ends:
+        of_end = np.take_along_axis(group, end[:, None], axis=-1)
+        is_alone = (held & (group == of_end)).sum(axis=-1, keepdims=True) == 1
+        group = np.where(is_beyond(place, end[:, None]), np.where(is_alone, beyond, of_end), group)
+    return np.where(total > 0, group, 0)
 
 
-def category_groups(reference: np.ndarray) -> np.ndarray:
-    """For each category its bin: one each for those the reference knows, one for all new ones together."""
-    known = reference > 0
-    return np.where(known, np.cumsum(known) - 1, known.sum())
+def _by_quantile(reference: np.ndarray, current: np.ndarray, groups: int) -> tuple[np.ndarray, np.ndarray]:
+    group = quantile_groups(reference, groups)
+    if len(group) == 1 and group.shape[-1]:  # one reference: the same groups every day
+        starts = np.flatnonzero(np.append(True, np.diff(group[0]) > 0))
+        return np.add.reduceat(reference, starts, axis=-1), np.add.reduceat(current, starts, axis=-1)
+    size = 2 * groups + 3
+    place = (np.arange(len(group))[:, None] * size + group).ravel()
+    sides = [np.bincount(place, weights=side.ravel(), minlength=len(group) * size) for side in (reference, current)]
+    return sides[0].reshape(-1, size), sides[1].reshape(-1, size)
 
 
-def _added(counts: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """Counts (..., K) added up by group."""
-    if len(groups) == 0:
-        return counts
-    if (np.diff(groups) < 0).any():
-        order = np.argsort(groups, kind="stable")
-        counts, groups = counts[..., order], groups[order]
-    starts = np.flatnonzero(np.append(True, np.diff(groups) > 0))
-    return np.add.reduceat(counts, starts, axis=-1)
+def _by_category(reference: np.ndarray, current: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Each category the reference knows, and all new ones together as the last."""
+    is_new = reference == 0
+    return np.column_stack([reference, np.zeros(len(reference))]), np.column_stack(
+        [np.where(is_new, 0.0, current), np.where(is_new, current, 0.0).sum(axis=-1)]
+    )

@@ -2,14 +2,13 @@
 
 What counts as a practical effect, how a method's score grows with the effect, and how cuts are applied belong here. How the
 parameters of calibrated cuts are estimated from a baseline is in `calibration.py`; what a whole day's severities amount to is
-in `verdict.py`.
+in `verdicts.py`.
 
 All methods are judged on one scale, the *effect*: the shift of a normal feature, in standard deviations, that would have the
 score, from the closed forms. PSI and χ² grow with its square; scores that cannot exceed 1 are stretched, so that a cut always
 stays attainable.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,7 +18,7 @@ import pandas as pd
 from monitoring_assets.drift.distances import Array
 from monitoring_assets.monitor_spec import SEVERITIES, SeverityLevels
 
-CutKey = tuple[str | None, str, str, int]  # segment, feature, method, window_days
+CutKey = tuple[str | None, str, int, str]  # segment, feature, window_days, reference
 
 
 @dataclass(frozen=True)
@@ -98,20 +97,18 @@ def from_effect(method: str, effects: Array, effective_rows: Array | float = 1.0
 class CalibratedThreshold:
     """The parameters of one score's threshold, as `calibration.calibrate` estimates them.
 
-    `noise` (G,) is the effect that sampling noise alone exceeds at the allowed rate, on days of `noise_rows` (G,) rows;
+    `noise` (G,) is the effect that sampling noise alone exceeds at the allowed rate, at `noise_rows` (G,) effective rows;
     `day_to_day` the effect that the baseline's own restlessness exceeds at that rate, at any number of rows.
     """
 
     method: str
-    reference_rows: float
     noise_rows: Array
     noise: Array
     day_to_day: float
 
-    def cuts(self, rows: Array) -> Array:
-        """Scores that must be exceeded for minor, moderate and severe: (3, D) for D days of `rows` (D,)."""
-        rows = np.maximum(rows, 1.0)
-        effective = rows * self.reference_rows / (rows + self.reference_rows)
+    def cuts(self, effective_rows: Array) -> Array:
+        """Scores that must be exceeded for minor, moderate and severe (3, D), at n N / (n + N) effective rows (D,)."""
+        effective = np.maximum(effective_rows, 0.5)
         calibrated = np.sqrt(self._noise_at(effective) ** 2 + self.day_to_day**2)
         levels = zip(MULTIPLES, SCALES[self.method].practical, strict=True)
         # The practical cut of χ² is per row, so it is put on the effect scale as one row's.
@@ -125,68 +122,68 @@ class CalibratedThreshold:
         return np.exp(logs) * np.sqrt(inside / effective_rows)
 
 
-def read_thresholds(table: pd.DataFrame) -> dict[CutKey, CalibratedThreshold]:
-    """The rows of the table `thresholds` of one baseline, by what they are a threshold of."""
-    return {
-        (row.segment if isinstance(row.segment, str) else None, row.feature, row.method, int(row.window_days)): (
-            CalibratedThreshold(
-                row.method,
-                float(row.reference_rows),
-                np.asarray(row.noise_rows, float),
-                np.asarray(row.noise, float),
-                float(row.day_to_day),
-            )
+def read_thresholds(table: pd.DataFrame) -> dict[CutKey, dict[str, CalibratedThreshold]]:
+    """The rows of the table `thresholds` of one baseline: by what is compared, and then by method."""
+    found: dict[CutKey, dict[str, CalibratedThreshold]] = {}
+    for row in table.itertuples():
+        segment = row.segment if isinstance(row.segment, str) else None
+        found.setdefault((segment, row.feature, int(row.window_days), row.reference), {})[row.method] = CalibratedThreshold(
+            row.method, np.asarray(row.noise_rows, float), np.asarray(row.noise, float), float(row.day_to_day)
         )
-        for row in table.itertuples()
-    }
+    return found
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """`severities` (D,) of 'ok' … 'severe' or None where the score is nan; `thresholds` (D,) is what counts as drifted."""
+    """`severities` (D,) of 'ok' … 'severe' or None where the score is nan; `thresholds` (D,) is what counts as drifted; `excess`
+    (D,) how many times its threshold the change is: 1 at the threshold, nan where there is none."""
 
     severities: np.ndarray
     thresholds: Array
+    excess: Array
 
 
 def judge(
     method: str,
     scores: Array,
     p_values: Array,
-    rows: Array,
+    effective_rows: Array,
     levels: SeverityLevels | None,
     calibrated: CalibratedThreshold | None = None,
 ) -> Judgement:
     """Severities of one method's scores (D,): by constant `levels` where given, else by the calibrated threshold.
 
     A score above a cut reaches it; constant levels of chi2 are p-values, and a p-value below reaches them. Without either a
-    defined score is 'ok': the method informs, it does not judge.
+    defined score is 'ok': the method informs, it does not judge. `effective_rows` (D,) is n N / (n + N).
 
     Examples
     --------
     >>> cuts = SeverityLevels(minor=0.1, moderate=0.2, severe=0.3)
-    >>> judge("psi", np.array([0.05, 0.15, 0.9, np.nan]), np.full(4, np.nan), np.full(4, 920), cuts).severities.tolist()
-    ['ok', 'minor', 'severe', None]
+    >>> found = judge("psi", np.array([0.05, 0.4, np.nan]), np.full(3, np.nan), np.full(3, 920), cuts)
+    >>> found.severities.tolist(), found.excess.round(2).tolist()
+    (['ok', 'severe', None], [0.71, 2.0, nan])
     """
     if levels is not None:
         cuts = np.repeat([[levels.minor], [levels.moderate], [levels.severe]], len(scores), axis=1)
         reached = p_values < cuts if method == "chi2" else scores > cuts
     else:
-        cuts = calibrated.cuts(rows) if calibrated else np.full((3, len(scores)), np.nan)
+        cuts = calibrated.cuts(effective_rows) if calibrated else np.full((3, len(scores)), np.nan)
         reached = scores > cuts
     severities = np.array(SEVERITIES, dtype=object)[reached.sum(axis=0)]
     severities[np.isnan(scores)] = None
-    return Judgement(severities, cuts[0])
+    is_p_value = method == "chi2" and levels is not None
+    return Judgement(severities, cuts[0], _p_excess(p_values, cuts[0]) if is_p_value else excess(method, scores, cuts[0]))
 
 
 def excess(method: str, scores: Array, thresholds: Array) -> Array:
     """How many times its threshold an effect is: 1 at the threshold, 2 twice as far; for ranking what moved most."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        return to_effect(method, scores) / to_effect(method, thresholds)
+        return np.asarray(to_effect(method, scores) / to_effect(method, thresholds))
 
 
-def calibrated_for(
-    thresholds: Mapping[CutKey, CalibratedThreshold], segment: str | None, feature: str, window_days: int
-) -> dict[str, CalibratedThreshold]:
-    """The calibrated thresholds of one column and window, by method."""
-    return {key[2]: found for key, found in thresholds.items() if (key[0], key[1], key[3]) == (segment, feature, window_days)}
+def _p_excess(p_values: Array, thresholds: Array) -> Array:
+    """The same of p-values, as standard normal deviates."""
+    from scipy import special
+
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(special.ndtri(np.maximum(p_values, 1e-300)) / special.ndtri(thresholds))

@@ -18,9 +18,9 @@ REFERENCE_ROWS = "reference_rows"
 
 @dataclass(frozen=True)
 class ReferenceRows:
-    """What the temporary table `reference_rows` holds: `day`, the features, and where they exist the prediction column, the
-    sampling weight and the label (under their own names). `broken_rows` of a reference file broke the contract and are left
-    out."""
+    """What the temporary table `reference_rows` holds: `day`, the features, the sampling weight where the monitor has one, and
+    where they exist the prediction column and the label (under their own names). `broken_rows` of a reference file broke the
+    contract and are left out."""
 
     first_day: date
     last_day: date
@@ -28,7 +28,6 @@ class ReferenceRows:
     broken_rows: int
     has_prediction: bool
     has_label: bool
-    has_weight: bool = False
 
 
 def stage_reference(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) -> ReferenceRows:
@@ -49,8 +48,7 @@ def stage_reference(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) ->
         remedy = "" if spec.reference.path else f" Materialise {spec.name}/inference_log for those days first."
         raise BaselineMissing(f"the reference of {spec.name} ({where}) holds no usable rows, of {broken} delivered.{remedy}")
     has_label = spec.label is not None and spec.label.column in columns
-    has_weight = spec.sampling_weight in columns
-    return ReferenceRows(found[0], found[1], found[2], broken, spec.prediction.column in columns, has_label, has_weight)
+    return ReferenceRows(found[0], found[1], found[2], broken, spec.prediction.column in columns, has_label)
 
 
 def _stage_file(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) -> int:
@@ -64,16 +62,18 @@ def _stage_file(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) -> int
     types = {name: kind for name, kind in spec.log_columns.items() if name in wanted}
     if spec.label is not None:
         types[spec.label.column] = spec.label_type
-    # A reference may lack predictions, weights and labels, which the log may not.
+    # A reference may lack predictions, weights (each row then stands for itself) and labels, which the log may not.
     present = {name: kind for name, kind in types.items() if all(name in reading.columns for reading in readings)}
-    key = quoted(spec.id)
+    key, columns = quoted(spec.id), [quoted(name) for name in present]
+    if spec.sampling_weight and spec.sampling_weight not in present:
+        columns.append(f"1.0::DOUBLE AS {quoted(spec.sampling_weight)}")
     rules = {**weight_rules(spec), **({spec.label.column: RULES[spec.task]} if spec.label else {})}
     rules = {name: rule for name, rule in rules.items() if name in present}
     try:
         create_judged(connection, "judged_reference", readings, present, spec.id, spec.event_time, None, None, rules)
         # As in the log, the first by content of rows with the same id and day counts.
         connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE {REFERENCE_ROWS} AS SELECT day, {', '.join(map(quoted, present))} "
+            f"CREATE OR REPLACE TEMP TABLE {REFERENCE_ROWS} AS SELECT day, {', '.join(columns)} "
             "FROM judged_reference WHERE __reason IS NULL "
             f"QUALIFY row_number() OVER (PARTITION BY day, {key} ORDER BY __source, __original) = 1 ORDER BY day, {key}"
         )

@@ -3,8 +3,15 @@
 Every rule that can be checked without data is checked here, so a mistake in the YAML is found when it is loaded.
 """
 
-from monitoring_assets.monitor_spec.columns import Feature, Label, Prediction
-from monitoring_assets.monitor_spec.drift import ALL_CATEGORICAL_METHODS, ALL_NUMERIC_METHODS, Drift, Method, SeverityLevels
+from monitoring_assets.monitor_spec.columns import CONFIDENCE, Feature, Label, Prediction
+from monitoring_assets.monitor_spec.drift import (
+    ALL_CATEGORICAL_METHODS,
+    ALL_NUMERIC_METHODS,
+    Drift,
+    Method,
+    ReferenceChoice,
+    SeverityLevels,
+)
 from monitoring_assets.monitor_spec.judgements import AlertRoute, Performance, Quality, Retrain
 from monitoring_assets.monitor_spec.monitor import MonitorSpec, days_between
 from monitoring_assets.monitor_spec.parts import SEVERITIES, Severity, worst
@@ -13,6 +20,7 @@ from monitoring_assets.monitor_spec.sources import Reference, Source
 __all__ = [
     "ALL_CATEGORICAL_METHODS",
     "ALL_NUMERIC_METHODS",
+    "CONFIDENCE",
     "SEVERITIES",
     "AlertRoute",
     "Drift",
@@ -24,6 +32,7 @@ __all__ = [
     "Prediction",
     "Quality",
     "Reference",
+    "ReferenceChoice",
     "Retrain",
     "Severity",
     "SeverityLevels",

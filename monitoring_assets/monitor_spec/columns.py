@@ -6,6 +6,9 @@ from pydantic import ConfigDict, Field, model_validator
 
 from monitoring_assets.monitor_spec.parts import SpecModel
 
+# How sure a classifier is, max(score, 1 - score): computed when a day is profiled, not a column of the log.
+CONFIDENCE = "prediction_confidence"
+
 
 class Feature(SpecModel):
     """One input of the model.
@@ -54,6 +57,11 @@ class Prediction(SpecModel):
     def column(self) -> str:
         """The column whose distribution is watched for prediction drift."""
         return self.score or self.value or ""
+
+    @property
+    def watched(self) -> list[str]:
+        """What of the prediction is watched: its column, and of a score the confidence in it."""
+        return [self.column] if self.score is None else [self.column, CONFIDENCE]
 
 
 class Label(SpecModel):

@@ -9,6 +9,8 @@ from monitoring_assets.monitor_spec.parts import NonNegative, PositiveInt, SpecM
 Method = Literal[
     "psi", "ks", "js", "wasserstein", "hellinger", "kl", "chi2", "tv", "linf", "cramer_von_mises", "missingness", "new_category"
 ]  # fmt: skip
+# What a window is compared with; `drift/windows.py` says which days each is.
+ReferenceChoice = Literal["baseline", "same_weekday", "previous_window"]
 # What a monitor computes unless told otherwise; the second pair is all that can be asked for.
 NUMERIC_METHODS: tuple[Method, ...] = ("psi", "ks", "js", "wasserstein", "missingness")
 CATEGORICAL_METHODS: tuple[Method, ...] = ("psi", "js", "chi2", "missingness")
@@ -42,18 +44,22 @@ DEFAULT_THRESHOLDS: dict[str, SeverityLevels] = {
 
 
 class Drift(SpecModel):
-    """How days are compared with the baseline.
+    """How days are compared, and with what.
 
-    Cuts are constant (`thresholds`, or practice's usual ones) unless `calibrated` is set: then each score's threshold is
-    estimated from the baseline, so that at most a share `false_alarm_rate` of quiet days has any alarm, over all columns,
-    methods and windows together, and only methods that `thresholds` names keep constant cuts.
+    Windows of so many days are compared with each of `references`: the frozen baseline, the baseline's days of the same weekdays
+    (for windows shorter than a week), the window right before.
+
+    Thresholds are calibrated: each score's is estimated from the baseline, so that at most a share `false_alarm_rate` of quiet
+    days has any alarm, over all columns, methods, windows and references together. A method that `thresholds` names is judged
+    by those constant cuts instead; with `calibrated: false` all are, by practice's usual ones where none are named.
     """
 
     numeric_methods: list[Method] = Field(default=list(NUMERIC_METHODS), min_length=1)
     categorical_methods: list[Method] = Field(default=list(CATEGORICAL_METHODS), min_length=1)
     windows_days: list[Annotated[int, Field(ge=1, le=366)]] = Field(default=[1, 7], min_length=1)
+    references: list[ReferenceChoice] = Field(default=["baseline"], min_length=1)
     minimum_rows: PositiveInt = 30
-    calibrated: bool = False
+    calibrated: bool = True
     false_alarm_rate: Annotated[float, Field(gt=0, le=0.2)] = 0.01
     thresholds: dict[Method, SeverityLevels] = {}
 
@@ -66,6 +72,8 @@ class Drift(SpecModel):
             wrong = [method for method in methods if method not in allowed]
             if wrong:
                 raise ValueError(f"{kind}_methods: {', '.join(wrong)} cannot compare {kind} features; allowed: {allowed}")
+        if not self.comparisons:
+            raise ValueError("references: same_weekday is for windows shorter than 7 days, and windows_days has none")
         for method, levels in self.thresholds.items():
             order = (levels.minor, levels.moderate, levels.severe)
             rising = order if method != "chi2" else order[::-1]
@@ -74,9 +82,20 @@ class Drift(SpecModel):
                 raise ValueError(f"thresholds.{method}: minor, moderate, severe must {direction}, found {order}")
         return self
 
+    @property
+    def comparisons(self) -> list[tuple[int, ReferenceChoice]]:
+        """Each window's days, with each reference it has. A window of a week or more has every weekday in it."""
+        return [
+            (length, choice)
+            for length in self.windows_days
+            for choice in self.references
+            if choice != "same_weekday" or length < 7
+        ]
+
     def levels(self, method: str) -> SeverityLevels | None:
         """The cuts in force for a method, or None where it has none and only informs."""
-        return self.thresholds.get(method, DEFAULT_THRESHOLDS.get(method))  # type: ignore[call-overload]
+        default = None if self.calibrated else DEFAULT_THRESHOLDS.get(method)
+        return self.thresholds.get(method, default)  # type: ignore[call-overload]
 
     def methods(self, kind: str) -> list[Method]:
         return self.numeric_methods if kind == "numeric" else self.categorical_methods

@@ -10,14 +10,14 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, Field, PrivateAttr, model_validator
 
-from monitoring_assets.monitor_spec.columns import Feature, Label, Prediction
+from monitoring_assets.monitor_spec.columns import CONFIDENCE, Feature, Label, Prediction
 from monitoring_assets.monitor_spec.drift import Drift
 from monitoring_assets.monitor_spec.judgements import AlertRoute, Performance, Quality, Retrain
 from monitoring_assets.monitor_spec.parts import SpecModel
 from monitoring_assets.monitor_spec.sources import Reference, Source
 
 # Columns the warehouse adds to the user's own, so no column of a log may be called so, nor start with two underscores.
-RESERVED_COLUMNS = frozenset({"day"})
+RESERVED_COLUMNS = frozenset({"day", CONFIDENCE})
 # Schemas DuckDB has already, and the catalog that `data/warehouse.duckdb` is.
 RESERVED_NAMES = frozenset({"main", "information_schema", "pg_catalog", "temp", "system", "memory", "warehouse"})
 
@@ -60,7 +60,7 @@ class MonitorSpec(SpecModel):
     ...     "reference": {"first_day": "2026-01-01", "last_day": "2026-02-28"},
     ... })
     >>> spec.task, spec.watched_columns
-    ('classification', {'amount': 'numeric', 'country': 'categorical', 'score': 'numeric'})
+    ('classification', {'amount': 'numeric', 'country': 'categorical', 'score': 'numeric', 'prediction_confidence': 'numeric'})
     """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")
@@ -103,8 +103,8 @@ class MonitorSpec(SpecModel):
         taken = sorted(n for n in (*columns, *times) if n.casefold() in RESERVED_COLUMNS or n.startswith("__") or not n.strip())
         if taken:
             raise ValueError(
-                f"a column may not be called {taken[0]!r}: 'day' and names that start with two underscores are the warehouse's "
-                "own, and a name may not be blank; rename it in the source"
+                f"a column may not be called {taken[0]!r}: {', '.join(sorted(RESERVED_COLUMNS))} and names that start with two "
+                "underscores are the warehouse's own, and a name may not be blank; rename it in the source"
             )
         return self
 
@@ -166,9 +166,9 @@ class MonitorSpec(SpecModel):
 
     @property
     def watched_columns(self) -> dict[str, str]:
-        """Features and the prediction: what is profiled and scored, each with its kind."""
+        """Features, the prediction and its confidence: what is profiled and scored, each with its kind."""
         kinds: dict[str, str] = {name: feature.kind for name, feature in self.features.items()}
-        return kinds | {self.prediction.column: "numeric"}
+        return kinds | dict.fromkeys(self.prediction.watched, "numeric")
 
     @property
     def log_columns(self) -> dict[str, str]:

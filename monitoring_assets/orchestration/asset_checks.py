@@ -131,10 +131,10 @@ def _drift(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: list[
     from monitoring_assets.drift.verdicts import drift_verdicts
 
     for verdict in drift_verdicts(connection, spec, days):
-        shown: dict[str, Any] = dict(numbers({"drifted_columns": len(verdict.moved)}))
+        shown: dict[str, Any] = dict(numbers({"drifted_columns": len(verdict.drifted_columns)}))
         if verdict.moved:
             shown["moved"] = as_table(verdict.moved)
-        yield DayResult(verdict.day, "drift_within_threshold", verdict.severity, verdict.reason, shown)
+        yield DayResult(verdict.day, "drift_within_threshold", verdict.severity or "ok", verdict.reason, shown)
 
 
 def _performance(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: list[date]) -> Iterator[DayResult]:

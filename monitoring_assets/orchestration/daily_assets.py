@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from monitoring_assets.errors import SourceUnreadable
-from monitoring_assets.monitor_spec import SEVERITIES, MonitorSpec
+from monitoring_assets.monitor_spec import MonitorSpec, worst
 from monitoring_assets.orchestration.metadata import as_table, numbers, table_metadata
 from monitoring_assets.orchestration.partitions import daily_partitions, days_of
 from monitoring_assets.orchestration.resources import MonitoringHome, errors_for_dagster
@@ -76,18 +76,19 @@ def _daily_profile(spec: MonitorSpec) -> dg.AssetsDefinition:
         from monitoring_assets.profiling.baselines import baselines_in_force, ensure_grids
         from monitoring_assets.profiling.kernel import write_profiles
         from monitoring_assets.profiling.refinement import refine_profiles
+        from monitoring_assets.profiling.watched import watched_rows
 
         days = days_of(context.partition_keys)
         with errors_for_dagster(), monitoring_home.connect(spec) as connection:
             listed = ", ".join(f"DATE '{day}'" for day in days)
-            rows = f"(SELECT * FROM {table(spec, 'inference_log')} WHERE day IN ({listed}))"
+            rows = watched_rows(spec, f"(SELECT * FROM {table(spec, 'inference_log')} WHERE day IN ({listed}))")
             baselines_in_force(connection, spec, days)  # raises where there is none: bins come from the reference
             with transaction(connection):
                 grids = ensure_grids(connection, spec, rows, spec.watched_columns)
                 connection.execute(f"CREATE OR REPLACE TEMP TABLE profiled_days AS FROM {table(spec, 'daily_profile')} LIMIT 0")
                 of = ("profiled_days", rows, spec.watched_columns)
                 write_profiles(connection, *of, grids, spec.segments, spec.sampling_weight)
-                refine_profiles(connection, spec, *of, spec.sampling_weight)
+                refine_profiles(connection, spec, *of)
                 replace_days(connection, table(spec, "daily_profile"), days, f"SELECT {columns} FROM profiled_days ORDER BY ALL")
             told = connection.execute(
                 "SELECT day, max(row_count), sum(missing) / greatest(sum(missing + present), 1), count(DISTINCT feature) FROM "
@@ -109,6 +110,7 @@ def _drift_scores(spec: MonitorSpec) -> dg.AssetsDefinition:
         import pandas as pd
 
         from monitoring_assets.drift.daily import score_history
+        from monitoring_assets.drift.verdicts import write_verdicts
 
         days = days_of(context.partition_keys)
         with errors_for_dagster(), monitoring_home.connect(spec) as connection:
@@ -117,6 +119,7 @@ def _drift_scores(spec: MonitorSpec) -> dg.AssetsDefinition:
             with transaction(connection):
                 connection.register("scored", pd.concat(frames) if frames else pd.DataFrame({"day": pd.Series(dtype="object")}))
                 replace_days(connection, table(spec, "drift_scores"), days, "SELECT * FROM scored ORDER BY ALL")
+                write_verdicts(connection, spec, days)
         for part in scored:
             _tell_drift(context, spec, part)
 
@@ -179,30 +182,28 @@ def _tell_deliveries(context: dg.AssetExecutionContext, deliveries: "list[Delive
 
 def _tell_drift(context: dg.AssetExecutionContext, spec: MonitorSpec, part: "ScoredDays") -> None:
     """Per day: how many columns moved, the worst of them with its picture, and each column's leading score to plot."""
+    from monitoring_assets.drift.verdicts import ranked
     from monitoring_assets.reporting.worst_feature import worst_feature_picture
 
-    shortest = min(spec.drift.windows_days)
-    scores = (
-        part.scores[part.scores["segment"].isna() & (part.scores["window_days"] == shortest)] if len(part.scores) else part.scores
-    )
+    shortest, choice = spec.drift.comparisons[0]
+    scores = part.scores
+    if len(scores):
+        scores = scores[scores["segment"].isna() & (scores["window_days"] == shortest) & (scores["reference"] == choice)]
     place = {day: index for index, day in enumerate(part.days)}
     windows = {
         column: histogram.windows(part.days, shortest) for (segment, column), histogram in part.current.items() if segment is None
     }
     leading = {"numeric": spec.drift.numeric_methods[0], "categorical": spec.drift.categorical_methods[0]}
     for day, rows in scores.groupby("day") if len(scores) else []:
-        rank = rows["severity"].map({name: level for level, name in enumerate(SEVERITIES)}).fillna(-1)
-        ordered = rows.assign(rank=rank, excess=rows["score"] / rows["threshold"]).sort_values(
-            ["rank", "excess"], ascending=False
-        )
-        first = ordered.drop_duplicates("feature").head(5)
-        drifted = ordered[ordered["rank"] > 0].drop_duplicates("feature")
+        first = ranked(rows).drop_duplicates("feature")
+        drifted = first[first["severity"].notna() & (first["severity"] != "ok")]
         plotted = rows[rows["method"] == rows["feature"].map(lambda column: leading[spec.watched_columns[column]])]
+        columns = ["feature", "change", "method", "score", "threshold", "excess", "severity"]
         shown: dict[str, Any] = {
             "baseline_id": part.baseline.baseline_id,
             "drifted_columns": len(drifted),
-            "severity": str(SEVERITIES[max(int(rank.max()), 0)]),
-            "worst_columns": as_table(first[["feature", "method", "score", "threshold", "severity"]].round(6).to_dict("records")),
+            "severity": worst(list(drifted["severity"])),
+            "worst_columns": as_table(first[columns].head(5).round(6).to_dict("records")),
         }
         shown |= numbers({f"{row.method} {row.feature}": row.score for row in plotted.itertuples()})
         column = first["feature"].iloc[0]

@@ -37,7 +37,8 @@ def labelled_predictions(
     `label` (NaN where unknown)."""
     chosen = spec.prediction.predicted_class
     columns = [f"p.{quoted(spec.prediction.column)} AS prediction", f"{f'p.{quoted(chosen)}' if chosen else 'NULL'} AS predicted"]
-    columns += [f"{f'p.{quoted(spec.sampling_weight)}' if spec.sampling_weight else '1.0::DOUBLE'} AS weight"]
+    weight = f"coalesce(p.{quoted(spec.sampling_weight)}, 1.0)" if spec.sampling_weight else "1.0::DOUBLE"
+    columns += [f"{weight} AS weight"]
     columns += [f"p.{quoted(name)}" for name in extra]
     return connection.execute(
         f"SELECT p.day, {', '.join(columns)}, l.label FROM {table(spec, 'inference_log')} p LEFT JOIN {table(spec, 'labels')} l "

@@ -15,10 +15,11 @@ import pandas as pd
 
 from monitoring_assets.errors import BaselineMissing
 from monitoring_assets.ingestion.reference import REFERENCE_ROWS, stage_reference
-from monitoring_assets.monitor_spec import MonitorSpec
+from monitoring_assets.monitor_spec import CONFIDENCE, MonitorSpec
 from monitoring_assets.profiling.grid import CategoryGrid, Grid, NumericGrid
 from monitoring_assets.profiling.kernel import fit_grids, write_profiles
 from monitoring_assets.profiling.refinement import refine_profiles
+from monitoring_assets.profiling.watched import watched_rows
 from monitoring_assets.warehouse import PROFILE_COLUMNS, table, transaction
 
 
@@ -40,15 +41,15 @@ class Baseline:
 def build_reference_baseline(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) -> Baseline:
     """Make the first baseline from the reference, in place of an earlier first one. It is in force from the beginning."""
     reference = stage_reference(connection, spec)
-    columns = {name: kind for name, kind in spec.watched_columns.items() if name != spec.prediction.column}
-    if reference.has_prediction:
-        columns[spec.prediction.column] = "numeric"
+    columns = dict(spec.watched_columns)
+    rows = watched_rows(spec, REFERENCE_ROWS)
+    if not reference.has_prediction:
+        columns, rows = {name: kind for name, kind in columns.items() if name in spec.features}, REFERENCE_ROWS
     _stage_profiles(connection)
     with transaction(connection):
-        grids = ensure_grids(connection, spec, REFERENCE_ROWS, columns)
-        weight = spec.sampling_weight if reference.has_weight else None
-        write_profiles(connection, "staged_profiles", REFERENCE_ROWS, columns, grids, spec.segments, weight)
-        refine_profiles(connection, spec, "staged_profiles", REFERENCE_ROWS, columns, weight)
+        grids = ensure_grids(connection, spec, rows, columns)
+        write_profiles(connection, "staged_profiles", rows, columns, grids, spec.segments, spec.sampling_weight)
+        refine_profiles(connection, spec, "staged_profiles", rows, columns)
         return _store(connection, spec, 0, date.min.replace(year=1970), None, None, None)
 
 
@@ -68,25 +69,25 @@ def build_candidate_baseline(
     """
     _stage_profiles(connection)
     first, last = predictions["day"].min(), predictions["day"].max()
-    column = spec.prediction.column
+    columns, rows = dict.fromkeys(spec.prediction.watched, "numeric"), watched_rows(spec, "candidate_predictions")
     names = ", ".join(PROFILE_COLUMNS)
     connection.register("candidate_predictions", predictions)
     with transaction(connection):
-        grids = ensure_grids(connection, spec, "candidate_predictions", {column: "numeric"})
+        grids = ensure_grids(connection, spec, rows, columns)
         connection.execute(
             f"INSERT INTO staged_profiles BY NAME SELECT {names} FROM {table(spec, 'daily_profile')} "
-            "WHERE day BETWEEN ? AND ? AND feature <> ?",
-            [first, last, column],
+            "WHERE day BETWEEN ? AND ? AND feature NOT IN (SELECT unnest(?::VARCHAR[]))",
+            [first, last, list(columns)],
         )
         connection.execute(
             f"INSERT INTO staged_profiles BY NAME SELECT {names} FROM {table(spec, 'baseline_profiles')} "
             f"WHERE baseline_id = (SELECT baseline_id FROM {table(spec, 'baselines')} WHERE sequence = 0) "
-            "AND day BETWEEN ? AND ? AND feature <> ? AND day NOT IN (SELECT day FROM staged_profiles)",
-            [first, last, column],
+            "AND day BETWEEN ? AND ? AND feature NOT IN (SELECT unnest(?::VARCHAR[])) "
+            "AND day NOT IN (SELECT day FROM staged_profiles)",
+            [first, last, list(columns)],
         )
-        of = ("staged_profiles", "candidate_predictions", {column: "numeric"})
-        write_profiles(connection, *of, grids, spec.segments, spec.sampling_weight)
-        refine_profiles(connection, spec, *of, spec.sampling_weight)
+        write_profiles(connection, "staged_profiles", rows, columns, grids, spec.segments, spec.sampling_weight)
+        refine_profiles(connection, spec, "staged_profiles", rows, columns)
         connection.unregister("candidate_predictions")
         # A retried run brings the baseline of the same version again: in place of its first try, never of one in force.
         earlier = _select(connection, spec, "model_version = ?", [model_version])
@@ -168,9 +169,11 @@ def ensure_grids(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, rows:
             grids[name] = CategoryGrid(tuple(categories))
     missing = {name: kind for name, kind in columns.items() if name not in grids}
     made: dict[str, Grid] = {}
-    if spec.prediction.score in missing:
-        del missing[spec.prediction.score]
-        made[spec.prediction.score] = NumericGrid.fitted(np.linspace(0.0, 1.0, 1 + (1 << 13)), np.ones(1 + (1 << 13)))
+    for name, lowest in ((spec.prediction.score, 0.0), (CONFIDENCE, 0.5)):
+        if name in missing:
+            del missing[name]
+            edges = np.linspace(lowest, 1.0, 1 + (1 << 13))
+            made[name] = NumericGrid.fitted(edges, np.ones(len(edges)))
     made |= fit_grids(connection, rows, missing)
     for name, grid in made.items():
         values = [*grid.fields, None] if isinstance(grid, NumericGrid) else [None] * 5 + [list(grid.known)]

@@ -76,15 +76,20 @@ class Histogram:
 
     def total(self) -> "Histogram":
         """All days added up into one."""
+        return self.mixed(np.ones((1, len(self.days)), bool), self.days[-1:])
+
+    def mixed(self, inside: np.ndarray, days: Sequence[date]) -> "Histogram":
+        """Sums over chosen days: row r, called `days[r]`, adds up the days i with `inside[r, i]`, (R, D)."""
+        share = inside.astype(float)
         return replace(
             self,
-            days=self.days[-1:],
-            counts=self.counts.sum(axis=0, keepdims=True),
-            missing=self.missing.sum(keepdims=True),
-            minimum=np.fmin.reduce(self.minimum, keepdims=True, initial=np.nan),
-            maximum=np.fmax.reduce(self.maximum, keepdims=True, initial=np.nan),
-            row_count=self.row_count.sum(keepdims=True),
-            squared_weight=self.squared_weight.sum(keepdims=True),
+            days=list(days),
+            counts=share @ self.counts,
+            missing=share @ self.missing,
+            minimum=np.fmin.reduce(np.where(inside, self.minimum, np.nan), axis=1, initial=np.nan),
+            maximum=np.fmax.reduce(np.where(inside, self.maximum, np.nan), axis=1, initial=np.nan),
+            row_count=share @ self.row_count,
+            squared_weight=share @ self.squared_weight,
         )
 
     def windows(self, days: Sequence[date], length: int) -> "Histogram":

@@ -14,6 +14,7 @@ import numpy as np
 from monitoring_assets.monitor_spec import MonitorSpec
 from monitoring_assets.profiling.grid import BINS, NumericGrid
 from monitoring_assets.profiling.kernel import count_within, fit_numeric, within
+from monitoring_assets.profiling.watched import watched_rows
 from monitoring_assets.warehouse import quoted, table
 
 # A bin is divided when it holds a larger share of a day: the day's distribution function is known no better than that, so neither
@@ -53,7 +54,6 @@ def refine_profiles(
     target: str,
     rows: str,
     columns: Mapping[str, str],
-    weight: str | None = None,
 ) -> None:
     """Divide the crowded bins of freshly written profiles, and the same bins of earlier days. Call it inside a transaction.
 
@@ -64,7 +64,7 @@ def refine_profiles(
 
     Parameters
     ----------
-    connection, rows, columns, weight
+    connection, rows, columns
         As for `kernel.write_profiles`, which has filled `target` from `rows`.
     spec
         The monitor, whose `profile_grids` and `daily_profile` are brought up to date.
@@ -76,7 +76,7 @@ def refine_profiles(
     for refinement in _stored(connection, spec):
         held[refinement.column] = held.get(refinement.column, 0) + refinement.size
         if refinement.column in numeric:
-            _divide(connection, spec, target, rows, refinement, weight)
+            _divide(connection, spec, target, rows, refinement)
     for column in dict.fromkeys(found[0] for found in _crowded(connection, target, numeric)):
         tried: set[tuple[float, float]] = set()
         while crowded := [found for found in _crowded(connection, target, [column]) if found[2:] not in tried]:
@@ -90,9 +90,9 @@ def refine_profiles(
             if refinement.divides:
                 held[column] = held.get(column, 0) + refinement.size
                 _store(connection, spec, refinement)
-                _divide(connection, spec, target, rows, refinement, weight)
-                log = table(spec, "inference_log")
-                _divide(connection, spec, table(spec, "daily_profile"), log, refinement, spec.sampling_weight)
+                _divide(connection, spec, target, rows, refinement)
+                log = watched_rows(spec, table(spec, "inference_log"))
+                _divide(connection, spec, table(spec, "daily_profile"), log, refinement)
 
 
 def _crowded(
@@ -116,9 +116,7 @@ def _crowded(
     ).fetchall()
 
 
-def _divide(
-    connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, profiles: str, rows: str, refinement: Refinement, weight: str | None
-) -> None:
+def _divide(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, profiles: str, rows: str, refinement: Refinement) -> None:
     """Put finer counts in the place of a bin, wherever profiles hold it and the rows still add up to what it counts."""
     column, lower, upper = refinement.column, refinement.lower, refinement.upper
     place = "list_position(bins, $lower)"
@@ -130,7 +128,9 @@ def _divide(
     listed = ", ".join(f"DATE '{day}'" for (day,) in days)
     of_days = f"(SELECT * FROM {rows} WHERE day::DATE IN ({listed}))"
     edges = (lower, upper)
-    connection.register("finer", count_within(connection, of_days, column, edges, refinement.grid, spec.segments, weight))
+    connection.register(
+        "finer", count_within(connection, of_days, column, edges, refinement.grid, spec.segments, spec.sampling_weight)
+    )
     connection.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE divided AS

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from monitoring_assets.monitor_spec import Feature, MonitorSpec
+from monitoring_assets.monitor_spec import CONFIDENCE, Feature, MonitorSpec
 
 Kind = Literal["not_null", "in_range", "in_set", "of_type", "unique_id", "row_count"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -110,7 +110,7 @@ def _not_null(column: str, spec: MonitorSpec, facts: ReferenceFacts) -> Expectat
 def _in_range(spec: MonitorSpec, facts: ReferenceFacts) -> Iterator[Expectation]:
     tolerance = Tolerance(spec.quality.invalid_minor, spec.quality.invalid_severe)
     for column, kind in spec.watched_columns.items():
-        if kind == "numeric":
+        if kind == "numeric" and column != CONFIDENCE:
             low, high = _bounds(column, spec, facts)
             if low is not None or high is not None:
                 arguments = {"min_value": low, "max_value": high}

@@ -163,7 +163,7 @@ def labelled_features(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, 
     Days before the log come from the reference.
     """
     features = ", ".join(f"p.{quoted(name)}" for name in spec.features)
-    weight = f"p.{quoted(spec.sampling_weight)}" if spec.sampling_weight else "1.0::DOUBLE"
+    weight = f"coalesce(p.{quoted(spec.sampling_weight)}, 1.0)" if spec.sampling_weight else "1.0::DOUBLE"
     log = (
         f"SELECT p.day, {features}, l.label AS __label, {weight} AS __weight, p.{quoted(spec.id)} AS __id "
         f"FROM {table(spec, 'inference_log')} p "
@@ -171,9 +171,7 @@ def labelled_features(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, 
     )
     starts = connection.execute(f"SELECT min(day) FROM {table(spec, 'inference_log')}").fetchone()
     reaches_back = starts is None or starts[0] is None or first < starts[0]
-    reference = stage_reference(connection, spec) if reaches_back and spec.reference.path and spec.label else None
-    if reference and spec.label and reference.has_label:
-        weight = weight if reference.has_weight else "1.0::DOUBLE"
+    if reaches_back and spec.reference.path and spec.label and stage_reference(connection, spec).has_label:
         log += (
             f" UNION ALL SELECT p.day, {features}, p.{quoted(spec.label.column)}, {weight}, p.{quoted(spec.id)} "
             f"FROM {REFERENCE_ROWS} p WHERE p.{quoted(spec.label.column)} IS NOT NULL "

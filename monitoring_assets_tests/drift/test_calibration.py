@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 
 from monitoring_assets.drift.calibration import MINIMUM_DAYS, calibrate, coarsened
-from monitoring_assets.drift.scores import score_days, score_histograms
+from monitoring_assets.drift.scores import score_histograms
 from monitoring_assets.drift.thresholds import SCALES, read_thresholds, to_effect
+from monitoring_assets.drift.windows import score_days
 from monitoring_assets.monitor_spec import MonitorSpec
 from monitoring_assets.profiling.histograms import Histogram
 from monitoring_assets.warehouse import TABLES
@@ -88,8 +89,8 @@ def table(quiet) -> pd.DataFrame:
     return calibrate(quiet, spec((1, 7)), "b")
 
 
-def threshold_at(table, feature, method, rows, window=1):
-    return read_thresholds(table)[None, feature, method, window].cuts(np.asarray(rows, float))[0]
+def threshold_at(table, feature, method, rows, window=1, reference="baseline"):
+    return read_thresholds(table)[None, feature, window, reference][method].cuts(np.asarray(rows, float))[0]
 
 
 def test_the_table_has_the_warehouses_columns_and_a_row_per_score(table):
@@ -124,12 +125,12 @@ def test_columns_do_not_depend_on_their_order(quiet, table):
 
 def test_thresholds_fall_as_rows_grow_and_stay_above_the_floor(table):
     rows = np.geomspace(10, 1e8, 60)
-    for (_, feature, method, window), threshold in read_thresholds(table).items():
-        cuts = threshold.cuts(rows)[0]
-        effects = to_effect(method, cuts, rows * threshold.reference_rows / (rows + threshold.reference_rows))
-        assert (np.diff(effects) <= 0.02 * effects[:-1]).all(), (feature, method, window)
-        floor = to_effect(method, SCALES[method].practical[0])
-        assert (effects >= floor * (1 - 1e-9)).all(), (feature, method, window)
+    for key, thresholds in read_thresholds(table).items():
+        for method, threshold in thresholds.items():
+            effects = to_effect(method, threshold.cuts(rows)[0], rows)
+            assert (np.diff(effects) <= 0.02 * effects[:-1]).all(), (key, method)
+            floor = to_effect(method, SCALES[method].practical[0])
+            assert (effects >= floor * (1 - 1e-9)).all(), (key, method)
 
 
 def test_a_restless_reference_gets_higher_thresholds_at_any_number_of_rows(table):
@@ -174,7 +175,7 @@ def test_columns_without_rows_or_unknown_to_the_spec_have_no_thresholds(quiet):
 def test_a_constant_column_has_finite_thresholds(counts):
     days = histogram("numeric", np.arange(float(len(counts[0]))), counts)
     found = read_thresholds(calibrate({(None, "x0"): days}, spec(), "b"))
-    assert all(np.isfinite(threshold.cuts(np.array([50.0]))).all() for threshold in found.values())
+    assert all(np.isfinite(threshold.cuts(np.array([50.0]))).all() for each in found.values() for threshold in each.values())
 
 
 def test_joining_bins_keeps_the_rows():
@@ -197,6 +198,44 @@ def test_quiet_days_alarm_at_most_at_the_stated_rate(rows):
 def test_restless_but_quiet_days_alarm_at_most_at_the_stated_rate():
     shares = [alarming_days(monitor(np.random.default_rng(seed), 360, 300, restless=0.3), 60, spec()) for seed in (1, 2)]
     assert np.mean(shares) <= 0.01 + 3 * np.sqrt(0.01 / 600)
+
+
+def by_weekday(generator, days, rows) -> Histogram:
+    """Weekends are another world: values one standard deviation higher."""
+    shift = np.array([(FIRST + timedelta(days=i)).weekday() >= 5 for i in range(days)], float)
+    return numeric(generator, days, rows, shift=shift)
+
+
+@pytest.mark.parametrize("choice", ["baseline", "same_weekday", "previous_window"])
+def test_days_that_differ_by_weekday_are_quiet_against_every_reference(choice):
+    only = spec(references=[choice])
+    shares = [alarming_days({(None, "x0"): by_weekday(np.random.default_rng(seed), 360, 300)}, 60, only) for seed in (1, 2)]
+    assert np.mean(shares) <= 0.01 + 3 * np.sqrt(0.01 / 600)
+
+
+def test_a_sunday_like_a_monday_is_found_by_its_weekday_only():
+    both = spec(references=["baseline", "same_weekday"])
+    reference = {(None, "x0"): by_weekday(np.random.default_rng(3), 60, 300)}
+    sunday = numeric(np.random.default_rng(4), 1, 300)
+    sunday = {(None, "x0"): replace(sunday, days=[date(2026, 3, 8)])}
+    scores = score_days(both, "b", reference, sunday, [date(2026, 3, 8)], read_thresholds(calibrate(reference, both, "b")))
+    alarms = scores[(scores["severity"] != "ok") & (scores["method"] == "wasserstein")]
+    assert alarms["reference"].tolist() == ["same_weekday"]
+    assert alarms["change"].tolist() == ["shift"]
+
+
+def test_a_lasting_change_is_news_to_the_previous_window_once():
+    choices = spec(references=["baseline", "previous_window"])
+    generator = np.random.default_rng(5)
+    reference = {(None, "x0"): numeric(generator, 60, 300)}
+    current = {(None, "x0"): numeric(generator, 6, 300, shift=np.array([0, 0, 1.0, 1, 1, 1]))}
+    days = current[None, "x0"].days
+    scores = score_days(choices, "b", reference, current, days, read_thresholds(calibrate(reference, choices, "b")))
+    alarms = scores[(scores["method"] == "ks") & scores["change"].notna()]
+    found = alarms.groupby("reference")["day"].apply(list).to_dict()
+    assert found == {"baseline": days[2:], "previous_window": [days[2]]}
+    first = scores[(scores["reference"] == "previous_window") & (scores["day"] == days[0])]
+    assert first["reason"].eq("0 rows in the reference, 30 needed").all()
 
 
 def test_weeks_calibrated_from_eight_weeks_alarm_at_most_at_the_stated_rate():

@@ -9,6 +9,7 @@ from monitoring_assets.ingestion.prediction_log import ingest_log
 from monitoring_assets.monitor_spec import days_between
 from monitoring_assets.profiling.baselines import build_reference_baseline, ensure_grids
 from monitoring_assets.profiling.kernel import write_profiles
+from monitoring_assets.profiling.watched import watched_rows
 from monitoring_assets.warehouse import table
 from monitoring_assets_tests.example_monitor import FIRST, example_spec, example_warehouse, write_day
 
@@ -31,7 +32,7 @@ def scored(tmp_path_factory):
     with example_warehouse(home, spec) as connection:
         ingest_log(connection, spec, [*DAYS, QUIET, SHIFTED])
         build_reference_baseline(connection, spec)
-        rows = f"(SELECT * FROM {table(spec, 'inference_log')})"
+        rows = watched_rows(spec, table(spec, "inference_log"))
         grids = ensure_grids(connection, spec, rows, spec.watched_columns)
         write_profiles(connection, table(spec, "daily_profile"), rows, spec.watched_columns, grids)
         first = score_history(connection, spec, [QUIET, SHIFTED])[0].scores

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from monitoring_assets.drift.kinds import kinds_of_change
+from monitoring_assets.drift.scores import Comparison
 from monitoring_assets.profiling.histograms import Histogram
 
 NOTHING = np.array([np.nan])
@@ -32,7 +33,7 @@ WORDS = Histogram(
 )
 def test_a_numeric_change_is_named_by_what_moved(counts, missing, kind):
     day = replace(NUMBERS, counts=np.array([counts], float), missing=np.array([float(missing)]))
-    assert kinds_of_change(NUMBERS, day).tolist() == [kind]
+    assert kinds_of_change(Comparison.of(NUMBERS, day)).tolist() == [kind]
 
 
 @pytest.mark.parametrize(
@@ -40,4 +41,4 @@ def test_a_numeric_change_is_named_by_what_moved(counts, missing, kind):
 )
 def test_a_categorical_change_is_named_by_what_moved(counts, missing, kind):
     day = replace(WORDS, counts=np.array([counts], float), missing=np.array([float(missing)]))
-    assert kinds_of_change(WORDS, day).tolist() == [kind]
+    assert kinds_of_change(Comparison.of(WORDS, day)).tolist() == [kind]

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from monitoring_assets.drift.scores import Comparison, resolution, score_days
+from monitoring_assets.drift.scores import Comparison, resolution
+from monitoring_assets.drift.windows import score_days
 from monitoring_assets.monitor_spec import ALL_CATEGORICAL_METHODS, ALL_NUMERIC_METHODS, MonitorSpec
 from monitoring_assets.profiling.grid import CategoryGrid
 from monitoring_assets.profiling.histograms import Histogram

@@ -15,11 +15,11 @@ sizes = st.floats(1, 1e9)
 def threshold(method: str, noise: float = 1.0, day_to_day: float = 0.0) -> CalibratedThreshold:
     """Noise that falls with the square root of the rows: `noise` at one row."""
     rows = np.array([10.0, 1e3, 1e5])
-    return CalibratedThreshold(method, 1e6, rows, noise / np.sqrt(rows), day_to_day)
+    return CalibratedThreshold(method, rows, noise / np.sqrt(rows), day_to_day)
 
 
 def per_row(method: str, rows: np.ndarray) -> np.ndarray | float:
-    return rows * 1e6 / (rows + 1e6) if method == "chi2" else 1.0
+    return rows if method == "chi2" else 1.0
 
 
 @given(methods, st.floats(0, 0.95), sizes)
@@ -85,3 +85,10 @@ def test_an_undefined_score_has_no_severity_and_a_method_without_cuts_informs():
 
 def test_a_psi_four_times_its_threshold_moved_twice_as_far():
     assert excess("psi", np.array([0.4]), np.array([0.1])) == pytest.approx(2)
+
+
+def test_a_p_value_at_its_cut_is_at_its_threshold():
+    levels = SeverityLevels(minor=0.01, moderate=0.001, severe=0.0001)
+    found = judge("chi2", np.array([9.0, 9.0]), np.array([0.01, 1e-9]), np.full(2, 920.0), levels)
+    assert found.excess[0] == pytest.approx(1)
+    assert found.excess[1] > 2

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -93,6 +94,21 @@ def test_realised_performance_is_that_of_all_rows(monitors) -> None:
     assert stored == pytest.approx(roc_auc_score(rows["late"], rows["score"], sample_weight=rows["stands_for"]))
     assert auc("weighted", "IS NULL") == pytest.approx(auc("full", "IS NULL"), abs=0.02)
     assert auc("weighted", "= 'country=US'") == pytest.approx(auc("full", "= 'country=US'"), abs=0.04)
+
+
+def test_rows_stored_before_the_monitor_named_its_weight_stand_for_themselves(tmp_path: Path) -> None:
+    write_reference(tmp_path, REFERENCE, 100)
+    write_day(tmp_path, DAYS[0], 100)
+    with dg.DagsterInstance.ephemeral() as instance:
+        before = DagsterMonitor(tmp_path, instance, **SETTINGS)
+        succeeded(before.materialise("reference_baseline"))
+        succeeded(before.run_days("daily", DAYS[0]))
+        profiled = "SELECT feature, counts, squared_weight FROM example.daily_profile WHERE segment IS NULL ORDER BY feature"
+        stored = before.rows(profiled)
+        after = DagsterMonitor(tmp_path, instance, **SETTINGS, sampling_weight="stands_for")
+        ends = dict.fromkeys(("dagster/asset_partition_range_start", "dagster/asset_partition_range_end"), str(DAYS[0]))
+        succeeded(after.materialise("daily_profile", "drift_scores", "performance", tags=ends))
+        assert after.rows(profiled) == stored
 
 
 def test_a_candidates_baseline_and_metric_are_weighted_too(monitors) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from monitoring_assets.errors import BaselineMissing
 from monitoring_assets.ingestion.prediction_log import ingest_log
-from monitoring_assets.monitor_spec import MonitorSpec
+from monitoring_assets.monitor_spec import CONFIDENCE, MonitorSpec
 from monitoring_assets.profiling.baselines import (
     Baseline,
     baselines_in_force,
@@ -100,8 +100,8 @@ def test_grids_are_kept_when_the_reference_is_rebuilt(connection, spec, tmp_path
     build_reference_baseline(connection, spec)
     rebuilt = contents(connection, spec, "profile_grids")["profile_grids"]
     assert [row for row in rebuilt if row[-1] is None] == grids["profile_grids"]
-    assert {row[0] for row in grids["profile_grids"]} == {"amount", "items", "country", "score"}
-    assert {row[0] for row in rebuilt if row[-1] is not None} == {"amount", "score"}  # which have left their grids
+    assert {row[0] for row in grids["profile_grids"]} == set(spec.watched_columns)
+    assert {row[0] for row in rebuilt if row[-1] is not None} == {"amount", "score", CONFIDENCE}  # which have left their grids
 
 
 def test_rows_of_a_reference_count_by_their_weight_and_singly_in_a_file_without_one(connection, tmp_path):

@@ -18,6 +18,7 @@ from monitoring_assets.profiling.baselines import build_reference_baseline, ensu
 from monitoring_assets.profiling.histograms import Histogram, read_histograms
 from monitoring_assets.profiling.kernel import write_profiles
 from monitoring_assets.profiling.refinement import refine_profiles
+from monitoring_assets.profiling.watched import watched_rows
 from monitoring_assets.warehouse import ensure_tables, replace_days, table
 from monitoring_assets_tests.example_monitor import contents, example_spec
 
@@ -56,12 +57,12 @@ class Log:
         """Profile these days in one run, all unless told otherwise."""
         days, connection, spec = [self.days[place] for place in places] or self.days, self.connection, self.spec
         listed = ", ".join(f"DATE '{day}'" for day in days)
-        rows = f"(FROM {table(spec, 'inference_log')} WHERE day IN ({listed}))"
+        rows = watched_rows(spec, f"(FROM {table(spec, 'inference_log')} WHERE day IN ({listed}))")
         grids = ensure_grids(connection, spec, rows, spec.watched_columns)
         connection.execute("CREATE OR REPLACE TEMP TABLE fresh AS FROM example.daily_profile LIMIT 0")
         write_profiles(connection, "fresh", rows, spec.watched_columns, grids, spec.segments, spec.sampling_weight)
         if refine:
-            refine_profiles(connection, spec, "fresh", rows, spec.watched_columns, spec.sampling_weight)
+            refine_profiles(connection, spec, "fresh", rows, spec.watched_columns)
         replace_days(connection, "example.daily_profile", days, "SELECT * FROM fresh ORDER BY ALL")
         return self
 

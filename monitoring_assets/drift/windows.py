@@ -1,0 +1,154 @@
+"""Which window of days is compared with which reference, and what becomes of it: the rows of the table `drift_scores`.
+
+A window is any number of days that end with the day it is told of. How two histograms are scored is in `scores.py`, how a score
+is judged in `thresholds.py`; reading and writing is `daily.py`'s.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+
+import numpy as np
+import pandas as pd
+
+from monitoring_assets.drift.kinds import kinds_of_change
+from monitoring_assets.drift.scores import Comparison
+from monitoring_assets.drift.thresholds import CalibratedThreshold, CutKey, judge
+from monitoring_assets.monitor_spec import Drift, MonitorSpec, ReferenceChoice
+from monitoring_assets.profiling.histograms import Histogram, Key
+
+# Decimals of a stored score: far below what any sample can tell, far above what rounding in sums can change.
+DIGITS = 12
+
+
+def score_days(
+    spec: MonitorSpec,
+    baseline_id: str,
+    baseline: Mapping[Key, Histogram],
+    current: Mapping[Key, Histogram],
+    days: Sequence[date],
+    thresholds: Mapping[CutKey, Mapping[str, CalibratedThreshold]] | None = None,
+) -> pd.DataFrame:
+    """Compare every window that ends on one of the days with every reference the spec asks for.
+
+    `baseline` holds the baseline's days, `current` the days' own profiles, and those of as many days before as windows need.
+    `thresholds` are the baseline's calibrated ones, from `read_thresholds`; without them the constant defaults judge.
+
+    Returns
+    -------
+    DataFrame
+        The columns of the table `drift_scores`, one row per day, window, segment, column, reference and method.
+    """
+    kinds = spec.watched_columns
+    blocks: list[dict[str, object]] = []
+    for (segment, column), histogram in current.items():
+        if column not in kinds:
+            continue
+        days_of_baseline = baseline.get((segment, column))
+        for length, choice in spec.drift.comparisons:
+            calibrated = (thresholds or {}).get((segment, column, length, choice), {})
+            window = histogram.windows(days, length)
+            reference = reference_of(choice, days_of_baseline, histogram, days, length)
+            of = {"window_days": length, "segment": segment, "feature": column, "reference": choice}
+            blocks += [of | block for block in _score_column(spec.drift, reference, window, calibrated)]
+    if not blocks:
+        return pd.DataFrame()
+    columns = {name: np.concatenate([_filled(block[name], len(days)) for block in blocks]) for name in blocks[0]}
+    day = np.tile(np.array(days, dtype=object), len(blocks))
+    return pd.DataFrame({"day": day} | columns | {"baseline_id": np.full(len(day), baseline_id, object)}, copy=False)
+
+
+def reference_of(
+    choice: ReferenceChoice, baseline: Histogram | None, current: Histogram, days: Sequence[date], length: int
+) -> Histogram | None:
+    """What windows that end on these days are compared with: one row for all, or a row per day. None: there is nothing.
+
+    baseline: all its days. same_weekday: those of its days that fall on a weekday of the window, so a Sunday is compared with
+    Sundays. previous_window: as many days as the window has, right before it.
+    """
+    if choice == "previous_window":
+        return current.windows([date.fromordinal(day.toordinal() - length) for day in days], length)
+    if baseline is None or choice == "baseline":
+        return baseline.total() if baseline else None
+    return baseline.mixed(weekdays_of_windows(baseline.days, days, length), days)
+
+
+def weekdays_of_windows(baseline: Sequence[date], days: Sequence[date], length: int) -> np.ndarray:
+    """Whether the weekday of each day of the baseline is one of each window's: (D, B)."""
+    last, each = (np.array([day.toordinal() for day in some], int) for some in (days, baseline))
+    return (last[:, None] - each) % 7 < length
+
+
+def _filled(value: object, length: int) -> np.ndarray:
+    """One value of a block repeated for its days; arrays have a value per day already."""
+    if isinstance(value, np.ndarray) and len(value) == length:
+        return value
+    return np.full(length, value, dtype=object if value is None or isinstance(value, str) else None)
+
+
+def _score_column(
+    drift: Drift, reference: Histogram | None, window: Histogram, calibrated: Mapping[str, CalibratedThreshold]
+) -> list[dict[str, object]]:
+    """One block of `drift_scores` per method."""
+    pair = Comparison.of(reference, window) if reference is not None and reference.row_count.any() else None
+    rows = window.effective_rows
+    other = reference.effective_rows if reference is not None else np.zeros(1)
+    enough = (rows >= drift.minimum_rows) & (other >= drift.minimum_rows)
+    effective = rows * other / np.maximum(rows + other, 1.0)
+    blocks: list[dict[str, object]] = []
+    for method in drift.methods(window.kind):
+        scores, p_values, bounds = pair.apply(method) if pair else np.full((3, len(window.days)), np.nan)
+        # The last bits depend on which other days share the sums; what is stored must not.
+        scores, bounds = np.round(np.where(enough, scores, np.nan), DIGITS), np.round(bounds, DIGITS)
+        judgement = judge(method, scores, p_values, effective, drift.levels(method), calibrated.get(method))
+        blocks.append(
+            {
+                "method": method,
+                "score": scores,
+                "p_value": np.where(np.isnan(scores), np.nan, p_values),
+                "threshold": judgement.thresholds,
+                "excess": np.round(judgement.excess, DIGITS),
+                "severity": judgement.severities,
+                "change": None,
+                "reference_rows": reference.row_count.astype(int) if reference is not None else 0,
+                "current_rows": window.row_count.astype(int),
+                "score_error_bound": np.where(np.isnan(scores), np.nan, bounds),
+                "reason": _reasons(drift, reference, window, scores),
+            }
+        )
+    if pair is not None:
+        _name_changes(pair, blocks)
+    return blocks
+
+
+def _name_changes(pair: Comparison, blocks: list[dict[str, object]]) -> None:
+    """Say of each score that drifted what kind of change its column went through."""
+    drifted = [np.isin(np.asarray(block["severity"]), ("minor", "moderate", "severe")) for block in blocks]
+    if np.any(drifted):
+        kinds = kinds_of_change(pair)
+        for block, of_method in zip(blocks, drifted, strict=True):
+            block["change"] = np.where(of_method, kinds, np.array(None))
+
+
+def _reasons(drift: Drift, reference: Histogram | None, window: Histogram, scores: np.ndarray) -> np.ndarray:
+    """Why there is no score (D,), None where there is one."""
+    reasons = np.full(len(window.days), None, dtype=object)
+    if reference is None:
+        reasons[:] = "the baseline does not hold this column or segment"
+        return reasons
+    sides = ((window.effective_rows, window.row_count, ""), (reference.effective_rows, reference.row_count, " in the reference"))
+    for day in np.flatnonzero(np.isnan(scores)).tolist():
+        few = [
+            _told(rows[day % len(rows)], counted[day % len(rows)]) + where
+            for rows, counted, where in sides
+            if rows[day % len(rows)] < drift.minimum_rows
+        ]
+        reasons[day] = (
+            f"{few[0]}, {drift.minimum_rows} needed"
+            if few
+            else "no values to compare: all missing on one side, or a constant reference"
+        )
+    return reasons
+
+
+def _told(effective: float, rows: float) -> str:
+    return f"{int(effective)} {'' if effective == rows else 'effective '}rows"
