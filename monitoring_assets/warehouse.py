@@ -76,6 +76,8 @@ TABLES: dict[str, dict[str, tuple[str, str]]] = {
         "atoms": ("DOUBLE[]", "numeric: further single values with a bin of their own"),
         "starts": ("INTEGER[]", "numeric: first cell of each bin"),
         "categories": ("VARCHAR[]", "categorical: the categories that keep their name on crowded days; NULL for numeric columns"),
+        "bin_lower": ("DOUBLE", "lower edge of the bin this finer grid divides; NULL for the column's first grid"),
+        "bin_upper": ("DOUBLE", "upper edge of that bin, not part of it"),
     },
     "daily_profile": PROFILE_COLUMNS,
     "baseline_profiles": {"baseline_id": ("VARCHAR", "baseline the day belongs to")} | PROFILE_COLUMNS,

@@ -26,6 +26,8 @@ MISTAKES = {
         ["features.a", "minimum 2 is above maximum 1"],
     ),
     "two roles of a column": ({"features": {"score": NUMBER}}, ["one role", "score"]),
+    "a weight that is a feature": ({"sampling_weight": "amount"}, ["one role", "amount"]),
+    "a weight that is not a column's name": ({"sampling_weight": 10}, ["sampling_weight", "valid string"]),
     "a label that is a feature": ({"features": {"late": NUMBER}}, ["one role", "late"]),
     "columns that differ in case": ({"features": {"Amount": NUMBER, "amount": NUMBER}}, ["upper and lower case", "'Amount'"]),
     "a column called day": ({"features": {"Day": NUMBER}}, ["'Day'", "the warehouse's own"]),

@@ -178,7 +178,9 @@ def quiet_days(reference: Histogram, rows: int, generator: np.random.Generator) 
     The share of unseen values is Good's estimate, the reference's share of values seen once.
     """
     counts = np.append(reference.counts[0], reference.missing[0])
-    unseen = ((reference.counts[0] == 1).sum() + 0.5) / counts.sum() if reference.kind == "categorical" else 0.0
+    effective = reference.effective_rows[0]
+    once = np.ceil(reference.counts[0] * (effective / counts.sum()) - 1e-9) == 1
+    unseen = (once.sum() + 0.5) / effective if reference.kind == "categorical" else 0.0
     shares = np.append(counts / counts.sum() * (1 - min(unseen, 1.0)), min(unseen, 1.0))
     drawn = generator.multinomial(rows, shares, DRAWS).astype(float)
     known, new = drawn[drawn[:, -1] == 0], drawn[drawn[:, -1] > 0]

@@ -96,8 +96,8 @@ def chi2(reference: Array, current: Array) -> tuple[Array, Array]:
     """Pearson's χ² of the two-sample contingency table, and its p-value. The reference is a sample too, never exact.
 
     Statistic 0 to ∞, symmetric; p-value 0 to 1, low means different. Bins as for `psi`. Of weighted rows give each
-    side's shares times its effective rows, which corrects the statistic to first order (Rao and Scott 1981, JASA 76, with Kish's
-    design effect of the weights). Source: Pearson (1900); the p-value is scipy's.
+    side's shares times its effective rows, as `scores.Comparison` does; that corrects the statistic to first order (Rao and
+    Scott 1981, JASA 76, with Kish's design effect of the weights). Source: Pearson (1900); the p-value is scipy's.
 
     Examples
     --------

@@ -60,7 +60,12 @@ class Comparison:
 
     @classmethod
     def of(cls, reference: Histogram, window: Histogram) -> "Comparison":
-        """Lay references, one or one a day, and current days out on common bins."""
+        """Lay references, one or one a day, and current days out on common bins.
+
+        Weighted rows are counted as their effective rows: chi2, and the half row of an empty bin in psi and kl, then know how
+        much was really seen. Other scores are of shares alone.
+        """
+        reference, window = reference.effective(), window.effective()
         if window.kind == "categorical" and not (reference.is_exact and window.is_exact):
             crowded = [side for side in (reference, window) if not side.is_exact]
             known = set().union(*(named(side.support) for side in crowded))
@@ -97,8 +102,7 @@ class Comparison:
             case "psi":
                 scores = distances.psi(*self.grouped(10))
             case "chi2":
-                (ref, cur), rows = self.grouped(10), self.effective_rows
-                scores, p_values = distances.chi2(_scaled(ref, rows[0]), _scaled(cur, rows[1]))
+                scores, p_values = distances.chi2(*self.grouped(10))
             case "ks":
                 scores, bounds = distances.ks(reference, current), self._ks_bound()
                 p_values = distances.ks_p_value(scores, self._present_rows())
@@ -177,7 +181,11 @@ class Comparison:
         return np.einsum("dk,dk,dk->d", doubt, 2 * np.abs(self.gaps) + doubt, (p + q) / 2)
 
     def _wasserstein_bound(self, scores: np.ndarray) -> np.ndarray:
-        """No value lies further from its bin's position than half the bin. That bounds W1, and the standard deviation too."""
+        """No value lies further from its bin's position than half the bin. That bounds W1, and the standard deviation too.
+
+        A feature of infinite variance, such as Pareto's with exponent 1/2, has a few values so far out, in bins so wide, that
+        they make the spread doubtful: its bound is large, or infinite. KS is the method for it.
+        """
         if not self.widths.any():
             return np.zeros(len(self.current))
         p, q = self.shares
@@ -230,9 +238,3 @@ def _by_category(reference: np.ndarray, current: np.ndarray) -> tuple[np.ndarray
     return np.column_stack([reference, np.zeros(len(reference))]), np.column_stack(
         [np.where(is_new, 0.0, current), np.where(is_new, current, 0.0).sum(axis=-1)]
     )
-
-
-def _scaled(counts: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Counts (..., K) in the same shares, of so many rows altogether."""
-    total = counts.sum(axis=-1)
-    return counts * np.divide(rows, total, out=np.ones_like(total, dtype=float), where=total > 0)[..., None]

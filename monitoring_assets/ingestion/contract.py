@@ -134,7 +134,7 @@ def _typing_rule(name: str, wanted: str, typed: str) -> tuple[str, str]:
 
 
 def _shown(raw: str) -> str:
-    return f"left(CAST({raw} AS VARCHAR), 100)"
+    return f"coalesce(left(CAST({raw} AS VARCHAR), 100), 'NULL')"
 
 
 def _text(name: str) -> str:

@@ -5,12 +5,22 @@ from datetime import date
 
 import duckdb
 
+from monitoring_assets.ingestion.contract import Rules
 from monitoring_assets.ingestion.delivery import Contract, Delivery, deliver
 from monitoring_assets.monitor_spec import MonitorSpec
 from monitoring_assets.warehouse import quoted
+
+# A row of weight 0 stands for none and changes nothing, but a row that cannot say what it stands for cannot be counted.
+WEIGHT_RULE = ("{value} IS NULL OR NOT isfinite({value}) OR {value} < 0", "not a weight")
 
 
 def ingest_log(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: Sequence[date]) -> list[Delivery]:
     """Replace these days of `inference_log` with what the source holds for them, and account for every row."""
     stored = {name: quoted(name) for name in spec.log_columns}
-    return deliver(connection, spec, Contract("inference_log", spec.log_columns, spec.event_time, stored), spec.log, days)
+    contract = Contract("inference_log", spec.log_columns, spec.event_time, stored, weight_rules(spec))
+    return deliver(connection, spec, contract, spec.log, days)
+
+
+def weight_rules(spec: MonitorSpec) -> Rules:
+    """What a row's weight must be: a finite number, 0 or above."""
+    return {spec.sampling_weight: WEIGHT_RULE} if spec.sampling_weight else {}

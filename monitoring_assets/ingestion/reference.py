@@ -8,6 +8,7 @@ import duckdb
 from monitoring_assets.errors import BaselineMissing, SourceUnreadable
 from monitoring_assets.ingestion.contract import create_judged
 from monitoring_assets.ingestion.labels import RULES
+from monitoring_assets.ingestion.prediction_log import weight_rules
 from monitoring_assets.ingestion.sources import find_readings, prepare, told
 from monitoring_assets.monitor_spec import MonitorSpec, Source, days_between
 from monitoring_assets.warehouse import quoted, table
@@ -17,8 +18,9 @@ REFERENCE_ROWS = "reference_rows"
 
 @dataclass(frozen=True)
 class ReferenceRows:
-    """What the temporary table `reference_rows` holds: `day`, the features, and where they exist the prediction column and
-    the label (under its own name). `broken_rows` of a reference file broke the contract and are left out."""
+    """What the temporary table `reference_rows` holds: `day`, the features, the sampling weight where the monitor has one, and
+    where they exist the prediction column and the label (under their own names). `broken_rows` of a reference file broke the
+    contract and are left out."""
 
     first_day: date
     last_day: date
@@ -56,18 +58,22 @@ def _stage_file(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) -> int
     if unreadable:
         found = f"the reference of {spec.name}, {unreadable[0].file}: {unreadable[0].reason}"
         raise SourceUnreadable(f"{found}. Mend the file or `reference.path`.")
-    types = {name: kind for name, kind in spec.log_columns.items() if name in needed or name == spec.prediction.column}
+    wanted = [*needed, spec.prediction.column, spec.sampling_weight]
+    types = {name: kind for name, kind in spec.log_columns.items() if name in wanted}
     if spec.label is not None:
         types[spec.label.column] = spec.label_type
-    # A reference may lack predictions and labels, which the log may not.
+    # A reference may lack predictions, weights (each row then stands for itself) and labels, which the log may not.
     present = {name: kind for name, kind in types.items() if all(name in reading.columns for reading in readings)}
-    key = quoted(spec.id)
-    rules = {spec.label.column: RULES[spec.task]} if spec.label and spec.label.column in present else {}
+    key, columns = quoted(spec.id), [quoted(name) for name in present]
+    if spec.sampling_weight and spec.sampling_weight not in present:
+        columns.append(f"1.0::DOUBLE AS {quoted(spec.sampling_weight)}")
+    rules = {**weight_rules(spec), **({spec.label.column: RULES[spec.task]} if spec.label else {})}
+    rules = {name: rule for name, rule in rules.items() if name in present}
     try:
         create_judged(connection, "judged_reference", readings, present, spec.id, spec.event_time, None, None, rules)
         # As in the log, the first by content of rows with the same id and day counts.
         connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE {REFERENCE_ROWS} AS SELECT day, {', '.join(map(quoted, present))} "
+            f"CREATE OR REPLACE TEMP TABLE {REFERENCE_ROWS} AS SELECT day, {', '.join(columns)} "
             "FROM judged_reference WHERE __reason IS NULL "
             f"QUALIFY row_number() OVER (PARTITION BY day, {key} ORDER BY __source, __original) = 1 ORDER BY day, {key}"
         )

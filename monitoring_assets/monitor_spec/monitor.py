@@ -47,6 +47,9 @@ def _known_zone(name: str) -> str:
 class MonitorSpec(SpecModel):
     """All of one monitor. See README.md, 'Your own model', for a commented example.
 
+    `sampling_weight` names the log's column that says how many rows each logged row stands for, where only a sample is logged:
+    10 for a row of a 10 % sample, 1 for a row that is always logged.
+
     Examples
     --------
     >>> spec = MonitorSpec.model_validate({
@@ -70,6 +73,7 @@ class MonitorSpec(SpecModel):
     end_day: date | None = None
     features: dict[str, Feature] = Field(min_length=1)
     prediction: Prediction
+    sampling_weight: str | None = None
     label: Label | None = None
     segments: list[str] = []
     protected_attributes: list[str] = []
@@ -157,7 +161,8 @@ class MonitorSpec(SpecModel):
     def role_columns(self) -> list[str]:
         """The log's columns that are not features, in warehouse order."""
         p = self.prediction
-        return [c for c in (self.id, self.event_time, p.score, p.predicted_class, p.value, p.model_version) if c]
+        predictions = (p.score, p.predicted_class, p.value, p.model_version)
+        return [c for c in (self.id, self.event_time, *predictions, self.sampling_weight) if c]
 
     @property
     def watched_columns(self) -> dict[str, str]:
@@ -172,8 +177,9 @@ class MonitorSpec(SpecModel):
         p = self.prediction
         roles = {self.id: "VARCHAR", self.event_time: "TIMESTAMPTZ"}
         predictions = {p.score: "DOUBLE", p.predicted_class: "VARCHAR", p.value: "DOUBLE", p.model_version: "VARCHAR"}
+        weight = {self.sampling_weight: "DOUBLE"}
         features = {name: types[feature.kind] for name, feature in self.features.items()}
-        return roles | features | {name: kind for name, kind in predictions.items() if name}
+        return roles | features | {name: kind for name, kind in (predictions | weight).items() if name}
 
     @property
     def label_type(self) -> str:

@@ -73,8 +73,10 @@ def _daily_profile(spec: MonitorSpec) -> dg.AssetsDefinition:
 
     @_daily(spec, "daily_profile", ["inference_log", "reference_baseline"], "Mergeable counts of every column, per day.")
     def daily_profile(context: dg.AssetExecutionContext, monitoring_home: MonitoringHome) -> None:
-        from monitoring_assets.profiling.baselines import baselines_in_force, ensure_grids, watched_rows
+        from monitoring_assets.profiling.baselines import baselines_in_force, ensure_grids
         from monitoring_assets.profiling.kernel import write_profiles
+        from monitoring_assets.profiling.refinement import refine_profiles
+        from monitoring_assets.profiling.watched import watched_rows
 
         days = days_of(context.partition_keys)
         with errors_for_dagster(), monitoring_home.connect(spec) as connection:
@@ -84,11 +86,14 @@ def _daily_profile(spec: MonitorSpec) -> dg.AssetsDefinition:
             with transaction(connection):
                 grids = ensure_grids(connection, spec, rows, spec.watched_columns)
                 connection.execute(f"CREATE OR REPLACE TEMP TABLE profiled_days AS FROM {table(spec, 'daily_profile')} LIMIT 0")
-                write_profiles(connection, "profiled_days", rows, spec.watched_columns, grids, spec.segments)
+                of = ("profiled_days", rows, spec.watched_columns)
+                write_profiles(connection, *of, grids, spec.segments, spec.sampling_weight)
+                refine_profiles(connection, spec, *of)
                 replace_days(connection, table(spec, "daily_profile"), days, f"SELECT {columns} FROM profiled_days ORDER BY ALL")
             told = connection.execute(
-                "SELECT day, max(row_count), sum(null_count + nan_count + infinite_count) / greatest(sum(row_count), 1), "
-                "count(DISTINCT feature) FROM profiled_days WHERE segment IS NULL GROUP BY day"
+                "SELECT day, max(row_count), sum(missing) / greatest(sum(missing + present), 1), count(DISTINCT feature) FROM "
+                "(SELECT *, null_count + nan_count + infinite_count AS missing, coalesce(list_sum(counts), 0) AS present "
+                "FROM profiled_days WHERE segment IS NULL) GROUP BY day"
             ).fetchall()
         by_day = {day: (rows, missing, features) for day, rows, missing, features in told}
         for day in days:

@@ -33,9 +33,12 @@ def measure_days(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days:
 def labelled_predictions(
     connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: Sequence[date], extra: Sequence[str] = ()
 ) -> pd.DataFrame:
-    """Every prediction of these days: `day`, `prediction`, `predicted` (class, or NULL), `label` (NaN where unknown)."""
+    """Every prediction of these days: `day`, `prediction`, `predicted` (class, or NULL), `weight` (how many rows it stands for),
+    `label` (NaN where unknown)."""
     chosen = spec.prediction.predicted_class
     columns = [f"p.{quoted(spec.prediction.column)} AS prediction", f"{f'p.{quoted(chosen)}' if chosen else 'NULL'} AS predicted"]
+    weight = f"coalesce(p.{quoted(spec.sampling_weight)}, 1.0)" if spec.sampling_weight else "1.0::DOUBLE"
+    columns += [f"{weight} AS weight"]
     columns += [f"p.{quoted(name)}" for name in extra]
     return connection.execute(
         f"SELECT p.day, {', '.join(columns)}, l.label FROM {table(spec, 'inference_log')} p LEFT JOIN {table(spec, 'labels')} l "
@@ -50,7 +53,8 @@ def _measure_group(spec: MonitorSpec, day: date, segment: str | None, group: pd.
     labelled = int(np.isfinite(labels).sum())
     if labelled:
         predicted = group["predicted"].to_numpy() if spec.prediction.predicted_class else None
-        measured = measure(labels, group["prediction"], predicted, spec.task, spec.performance.class_cut)
+        cut = spec.performance.class_cut
+        measured = measure(labels, group["prediction"], predicted, spec.task, cut, group["weight"])
     else:
         delay = spec.label.delay_days if spec.label else None
         due = "this monitor has no labels" if delay is None else f"no labels yet, due {delay} days after the prediction"

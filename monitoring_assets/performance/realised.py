@@ -42,6 +42,7 @@ def measure(
     predicted: Sequence[object] | np.ndarray | None,
     task: Task,
     class_cut: float = 0.5,
+    weights: ArrayLike | None = None,
 ) -> dict[str, Measured]:
     """Every metric of the task, each with its reason where it is undefined.
 
@@ -55,6 +56,7 @@ def measure(
     scores : probabilities of class 1, or predicted values. Shape (rows,).
     predicted : predicted classes such as "1", "0", "true", "False"; where None or missing, class 1 is
         `score >= class_cut`. Ignored for a regression.
+    weights : how many rows each row stands for, 0 or above; None: each for itself. Shape (rows,).
 
     Examples
     --------
@@ -64,7 +66,8 @@ def measure(
     Measured(value=nan, reason='auc needs both classes, found only 0')
     """
     truth, score = np.asarray(labels, dtype="float64"), np.asarray(scores, dtype="float64")
-    usable = np.isfinite(truth) & np.isfinite(score)
+    weight = np.ones(len(truth)) if weights is None else np.asarray(weights, dtype="float64")
+    usable = np.isfinite(truth) & np.isfinite(score) & (weight > 0)
     reason = _why_nothing(truth, usable)
     if reason is None and task == "classification" and not np.isin(truth[usable], (0, 1)).all():
         wrong = truth[usable][~np.isin(truth[usable], (0, 1))][0]
@@ -72,9 +75,9 @@ def measure(
     if reason is not None:
         return {name: _undefined(reason) for name in METRICS[task]}
     if task == "regression":
-        return _regression(truth[usable], score[usable])
+        return _regression(truth[usable], score[usable], weight[usable])
     classes = None if predicted is None else np.asarray(predicted, dtype=object)[usable]
-    return _classification(truth[usable], score[usable], classes, class_cut)
+    return _classification(truth[usable], score[usable], weight[usable], classes, class_cut)
 
 
 def realised_metrics(
@@ -83,6 +86,7 @@ def realised_metrics(
     predicted: Sequence[object] | np.ndarray | None,
     task: Task,
     class_cut: float = 0.5,
+    weights: ArrayLike | None = None,
 ) -> dict[str, float]:
     """The values of `measure` alone, nan where undefined.
 
@@ -91,7 +95,8 @@ def realised_metrics(
     >>> realised_metrics([1, 2, 3], [1, 2, 5], None, "regression")["mae"]
     0.6666666666666666
     """
-    return {name: measured.value for name, measured in measure(labels, scores, predicted, task, class_cut).items()}
+    measured_by_name = measure(labels, scores, predicted, task, class_cut, weights)
+    return {name: measured.value for name, measured in measured_by_name.items()}
 
 
 def improvement(task: Task, new: float, old: float) -> float:
@@ -118,13 +123,15 @@ def _why_nothing(truth: Float, usable: np.ndarray) -> str | None:
     return None if usable.any() else "no scores on labelled rows"
 
 
-def _classification(truth: Float, score: Float, classes: np.ndarray | None, class_cut: float) -> dict[str, Measured]:
+def _classification(
+    truth: Float, score: Float, weight: Float, classes: np.ndarray | None, class_cut: float
+) -> dict[str, Measured]:
     chosen, reason = _chosen(score, classes, class_cut)
     return {
-        "auc": _auc(truth, score),
-        "accuracy": _undefined(reason) if reason else Measured(float(np.mean(chosen == truth))),
-        "f1": _undefined(reason) if reason else _f1(truth, chosen),
-        "log_loss": _log_loss(truth, score),
+        "auc": _auc(truth, score, weight),
+        "accuracy": _undefined(reason) if reason else Measured(float(np.average(chosen == truth, weights=weight))),
+        "f1": _undefined(reason) if reason else _f1(truth, chosen, weight),
+        "log_loss": _log_loss(truth, score, weight),
     }
 
 
@@ -141,41 +148,40 @@ def _chosen(score: Float, classes: np.ndarray | None, class_cut: float) -> tuple
     return np.array([meaning.get(text, cut) for text, cut in zip(texts, by_score, strict=True)]), None
 
 
-def _auc(truth: Float, score: Float) -> Measured:
+def _auc(truth: Float, score: Float, weight: Float) -> Measured:
     """The Mann-Whitney statistic: the share of pairs of a 1 and a 0 in which the 1 scores higher."""
-    positives = int(truth.sum())
-    negatives = len(truth) - positives
-    if positives == 0 or negatives == 0:
+    if truth.min() == truth.max():
         return _undefined(f"auc needs both classes, found only {truth[0]:g}")
-    from scipy.stats import rankdata
+    values, place = np.unique(score, return_inverse=True)
+    ones, zeros = (np.bincount(place, weights=weight * (truth == label), minlength=len(values)) for label in (1, 0))
+    below = np.cumsum(zeros) - zeros / 2
+    return Measured(float((ones * below).sum() / (ones.sum() * zeros.sum())))
 
-    rank_sum = float(rankdata(score)[truth == 1].sum())
-    return Measured((rank_sum - positives * (positives + 1) / 2) / (positives * negatives))
 
-
-def _f1(truth: Float, chosen: Float) -> Measured:
-    both, either = float((truth * chosen).sum()), float((truth + chosen).sum())
+def _f1(truth: Float, chosen: Float, weight: Float) -> Measured:
+    both, either = float((weight * truth * chosen).sum()), float((weight * (truth + chosen)).sum())
     if either == 0:
         return _undefined("f1 needs a label or a prediction of class 1, found none")
     return Measured(2 * both / either)
 
 
-def _log_loss(truth: Float, score: Float) -> Measured:
+def _log_loss(truth: Float, score: Float, weight: Float) -> Measured:
     outside = score[(score < 0) | (score > 1)]
     if len(outside):
         return _undefined(f"log_loss needs scores between 0 and 1, found {outside[0]:g}")
     # A certain and wrong score would cost infinity; scikit-learn bounds it by the float's resolution, and so do we.
     tiny = np.finfo("float64").eps
     likelihood = np.where(truth == 1, score, 1 - score)
-    return Measured(float(-np.log(np.clip(likelihood, tiny, 1 - tiny)).mean()))
+    return Measured(float(np.average(-np.log(np.clip(likelihood, tiny, 1 - tiny)), weights=weight)))
 
 
-def _regression(truth: Float, value: Float) -> dict[str, Measured]:
+def _regression(truth: Float, value: Float, weight: Float) -> dict[str, Measured]:
     error = value - truth
-    spread = float(((truth - truth.mean()) ** 2).sum())
+    spread = float(np.average((truth - np.average(truth, weights=weight)) ** 2, weights=weight))
+    squared = float(np.average(error**2, weights=weight))
     constant = _undefined(f"r2 needs labels that vary, found only {truth[0]:g}")
     return {
-        "rmse": Measured(float(np.sqrt(np.mean(error**2)))),
-        "mae": Measured(float(np.abs(error).mean())),
-        "r2": Measured(1 - float((error**2).sum()) / spread) if np.ptp(truth) > 0 and spread > 0 else constant,
+        "rmse": Measured(float(np.sqrt(squared))),
+        "mae": Measured(float(np.average(np.abs(error), weights=weight))),
+        "r2": Measured(1 - squared / spread) if np.ptp(truth) > 0 and spread > 0 else constant,
     }

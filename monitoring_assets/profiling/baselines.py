@@ -18,7 +18,9 @@ from monitoring_assets.ingestion.reference import REFERENCE_ROWS, stage_referenc
 from monitoring_assets.monitor_spec import CONFIDENCE, MonitorSpec
 from monitoring_assets.profiling.grid import CategoryGrid, Grid, NumericGrid
 from monitoring_assets.profiling.kernel import fit_grids, write_profiles
-from monitoring_assets.warehouse import PROFILE_COLUMNS, quoted, table, transaction
+from monitoring_assets.profiling.refinement import refine_profiles
+from monitoring_assets.profiling.watched import watched_rows
+from monitoring_assets.warehouse import PROFILE_COLUMNS, table, transaction
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,8 @@ def build_reference_baseline(connection: duckdb.DuckDBPyConnection, spec: Monito
     _stage_profiles(connection)
     with transaction(connection):
         grids = ensure_grids(connection, spec, rows, columns)
-        write_profiles(connection, "staged_profiles", rows, columns, grids, spec.segments)
+        write_profiles(connection, "staged_profiles", rows, columns, grids, spec.segments, spec.sampling_weight)
+        refine_profiles(connection, spec, "staged_profiles", rows, columns)
         return _store(connection, spec, 0, date.min.replace(year=1970), None, None, None)
 
 
@@ -60,7 +63,8 @@ def build_candidate_baseline(
 ) -> Baseline:
     """Make the baseline a candidate would bring: the profiles of its training days, and of its cross-validated predictions.
 
-    `predictions` holds one row per training row: `day`, the prediction column, the segment columns. The features' profiles are
+    `predictions` holds one row per training row: `day`, the prediction column, the segment columns, the sampling weight
+    where the monitor has one. The features' profiles are
     those the training days already have; no raw row is read. It is not in force before `put_in_force`.
     """
     _stage_profiles(connection)
@@ -82,7 +86,8 @@ def build_candidate_baseline(
             "AND day NOT IN (SELECT day FROM staged_profiles)",
             [first, last, list(columns)],
         )
-        write_profiles(connection, "staged_profiles", rows, columns, grids, spec.segments)
+        write_profiles(connection, "staged_profiles", rows, columns, grids, spec.segments, spec.sampling_weight)
+        refine_profiles(connection, spec, "staged_profiles", rows, columns)
         connection.unregister("candidate_predictions")
         # A retried run brings the baseline of the same version again: in place of its first try, never of one in force.
         earlier = _select(connection, spec, "model_version = ?", [model_version])
@@ -156,10 +161,10 @@ def ensure_grids(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, rows:
     grids_table = table(spec, "profile_grids")
     grids: dict[str, Grid] = {}
     for name, lowers, uppers, scales, atoms, starts, categories in connection.execute(
-        f"SELECT feature, lowers, uppers, scales, atoms, starts, categories FROM {grids_table}"
+        f"SELECT feature, lowers, uppers, scales, atoms, starts, categories FROM {grids_table} WHERE bin_lower IS NULL"
     ).fetchall():
         if categories is None:
-            grids[name] = NumericGrid(tuple(zip(lowers, uppers, scales, strict=True)), tuple(atoms), tuple(starts))
+            grids[name] = NumericGrid.stored(lowers, uppers, scales, atoms, starts)
         else:
             grids[name] = CategoryGrid(tuple(categories))
     missing = {name: kind for name, kind in columns.items() if name not in grids}
@@ -171,22 +176,9 @@ def ensure_grids(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, rows:
             made[name] = NumericGrid.fitted(edges, np.ones(len(edges)))
     made |= fit_grids(connection, rows, missing)
     for name, grid in made.items():
-        values: list[object] = [name, None, None, None, None, None, None]
-        if isinstance(grid, NumericGrid):
-            lowers, uppers, scales = ([each[place] for each in grid.ranges] for place in range(3))
-            values = [name, lowers, uppers, scales, list(grid.atoms), list(grid.starts), None]
-        else:
-            values[-1] = list(grid.known)
-        connection.execute(f"INSERT INTO {grids_table} VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+        values = [*grid.fields, None] if isinstance(grid, NumericGrid) else [None] * 5 + [list(grid.known)]
+        connection.execute(f"INSERT INTO {grids_table} VALUES (?, ?, ?, ?, ?, ?, ?, NULL, NULL)", [name, *values])
     return grids | made
-
-
-def watched_rows(spec: MonitorSpec, rows: str) -> str:
-    """A relation with every watched column: of a classifier's rows also how confident each prediction is."""
-    if spec.prediction.score is None:
-        return rows
-    score = quoted(spec.prediction.score)
-    return f"(SELECT *, greatest({score}, 1 - {score}) AS {quoted(CONFIDENCE)} FROM {rows})"
 
 
 def _stage_profiles(connection: duckdb.DuckDBPyConnection) -> None:

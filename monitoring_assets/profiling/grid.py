@@ -46,23 +46,33 @@ class NumericGrid:
     atoms: tuple[float, ...]
     starts: tuple[int, ...]
 
+    @classmethod
+    def stored(cls, lowers: list[float], uppers: list[float], scales: list[float], atoms: list[float], starts: list[int]) -> Self:
+        """The grid that a row of the table `profile_grids` holds; the inverse of `fields`."""
+        return cls(tuple(zip(lowers, uppers, scales, strict=True)), tuple(atoms), tuple(starts))
+
+    @property
+    def fields(self) -> list[list[float] | list[int]]:
+        """What `profile_grids` holds of this grid: lowers, uppers, scales, atoms, starts."""
+        return [*([each[place] for each in self.ranges] for place in range(3)), list(self.atoms), list(self.starts)]
+
     def key_sql(self, x: str) -> str:
         """SQL that gives the key of a value's cell, as USMALLINT. `x` is of type DOUBLE."""
         clauses = []
         cells, lowers = self.cells, self.cells[0]
         for atom in self.atoms:
             at = int(np.searchsorted(lowers, atom, side="right")) - 1
-            low, high = _sql(max(lowers[at - 1], -np.finfo(float).max)), _sql(atom)
+            low, high = number_sql(max(lowers[at - 1], -np.finfo(float).max)), number_sql(atom)
             clauses += [f"WHEN {x} = {high} THEN {cells[2][at]}", f"WHEN {x} >= {low} AND {x} < {high} THEN {cells[2][at - 1]}"]
         for (lower, upper, scale), first in reversed(list(zip(self.ranges, self._first_keys(), strict=True))):
-            y, shift = f"{x} * {_sql(scale)}", _sql(first - 2 * lower * scale)
-            clauses.append(f"WHEN {x} >= {_sql(lower)} AND {x} < {_sql(upper)} THEN floor({y}) + ceil({y}) + {shift}")
+            y, shift = f"{x} * {number_sql(scale)}", number_sql(first - 2 * lower * scale)
+            clauses.append(f"WHEN {x} >= {number_sql(lower)} AND {x} < {number_sql(upper)} THEN floor({y}) + ceil({y}) + {shift}")
         clauses += [
             f"WHEN {x} IS NULL THEN {NULL_KEY}",
             f"WHEN isnan({x}) THEN {NAN_KEY}",
             f"WHEN isinf({x}) THEN {INFINITE_KEY}",
         ]
-        clauses.append(f"WHEN {x} < {_sql(self.ranges[0][0])} THEN {LOW_KEY}")
+        clauses.append(f"WHEN {x} < {number_sql(self.ranges[0][0])} THEN {LOW_KEY}")
         return f"CAST(CASE {' '.join(clauses)} ELSE {HIGH_KEY} END AS USMALLINT)"
 
     @cached_property
@@ -74,6 +84,11 @@ class NumericGrid:
         last = np.append(starts[1:], len(lower)) - 1
         open_end = np.where(upper[last] > lower[last], upper[last], _next(lower[last]))
         return lower[starts], np.where(last == starts, upper[last], open_end)
+
+    def bins_within(self, lower: float, upper: float) -> tuple[np.ndarray, np.ndarray]:
+        """The same edges, cut off at those of a bin [lower, upper) of another grid, which this one divides."""
+        low, high = self.bins
+        return np.clip(low, lower, upper), np.clip(high, lower, upper)
 
     def bins_of_keys(self, keys: np.ndarray) -> np.ndarray:
         """The bin of each key."""
@@ -266,5 +281,6 @@ def _next(numbers: np.ndarray) -> np.ndarray:
         return np.nextafter(numbers, np.inf)
 
 
-def _sql(number: float) -> str:
+def number_sql(number: float) -> str:
+    """A number as SQL, to its last bit."""
     return f"'{float(number)!r}'::DOUBLE"

@@ -65,6 +65,15 @@ class Histogram:
         rows = self.rows
         return rows * np.divide(rows, self.squared_weight, out=np.zeros(len(rows)), where=self.squared_weight > 0)
 
+    def effective(self) -> "Histogram":
+        """The same shares, of as many rows as they tell: each day's counts add up to its `effective_rows`."""
+        rows = self.rows
+        if np.array_equal(rows, self.squared_weight):
+            return self
+        scale = np.divide(rows, self.squared_weight, out=np.ones(len(rows)), where=self.squared_weight > 0)
+        counts, missing = self.counts * scale[:, None], self.missing * scale
+        return replace(self, counts=counts, missing=missing, squared_weight=counts.sum(axis=1) + missing)
+
     def total(self) -> "Histogram":
         """All days added up into one."""
         return self.mixed(np.ones((1, len(self.days)), bool), self.days[-1:])

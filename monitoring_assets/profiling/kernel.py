@@ -23,6 +23,7 @@ from monitoring_assets.profiling.grid import (
     CategoryGrid,
     Grid,
     NumericGrid,
+    number_sql,
 )
 from monitoring_assets.warehouse import quoted
 
@@ -37,15 +38,10 @@ _TIMES = re.compile(r"DATE|TIMESTAMP.*")
 def fit_grids(connection: duckdb.DuckDBPyConnection, rows: str, columns: Mapping[str, str]) -> dict[str, Grid]:
     """A grid for each column, from the rows of a relation."""
     expressions = _expressions(connection, rows, columns)
-    (row_count,) = _row(connection, f"SELECT count(*) FROM {rows}")
-    sample = f"USING SAMPLE {100 * FIT_ROWS / row_count}% (system, 1)" if row_count > 2 * FIT_ROWS else ""
     grids: dict[str, Grid] = {}
     for column, x in expressions.items():
         if columns[column] == "numeric":
-            drawn = f"SELECT value FROM (SELECT {x} AS value FROM {rows}) WHERE isfinite(value)"
-            values = np.sort(np.asarray(connection.execute(f"SELECT value FROM ({drawn}) {sample}").fetchnumpy()["value"], float))
-            first = np.flatnonzero(np.append(True, values[1:] != values[:-1])) if len(values) else np.zeros(0, int)
-            grids[column] = NumericGrid.fitted(values[first], np.diff(np.append(first, len(values))))
+            grids[column] = fit_numeric(connection, rows, x)
         else:
             found = connection.execute(
                 f"SELECT {x} AS category FROM {rows} WHERE category IS NOT NULL GROUP BY category "
@@ -53,6 +49,16 @@ def fit_grids(connection: duckdb.DuckDBPyConnection, rows: str, columns: Mapping
             ).fetchall()
             grids[column] = CategoryGrid(tuple(sorted(row[0] for row in found)))
     return grids
+
+
+def fit_numeric(connection: duckdb.DuckDBPyConnection, rows: str, x: str) -> NumericGrid:
+    """A grid for the finite values of an SQL expression of type DOUBLE over the rows of a relation."""
+    (row_count,) = _row(connection, f"SELECT count(*) FROM {rows}")
+    sample = f"USING SAMPLE {100 * FIT_ROWS / row_count}% (system, 1)" if row_count > 2 * FIT_ROWS else ""
+    drawn = f"SELECT value FROM (SELECT {x} AS value FROM {rows}) WHERE isfinite(value)"
+    values = np.sort(np.asarray(connection.execute(f"SELECT value FROM ({drawn}) {sample}").fetchnumpy()["value"], float))
+    first = np.flatnonzero(np.append(True, values[1:] != values[:-1])) if len(values) else np.zeros(0, int)
+    return NumericGrid.fitted(values[first], np.diff(np.append(first, len(values))))
 
 
 def write_profiles(
@@ -82,7 +88,8 @@ def write_profiles(
     segments
         Categorical columns; each value of each becomes a segment 'column=value'.
     weight
-        Column that says how many rows each row stands for. Counts are then sums of weights, but `row_count` stays the rows.
+        Column that says how many rows each row stands for. Counts are then sums of weights and `squared_weight` is the sum of
+        their squares, but `row_count` stays the rows.
 
     Raises
     ------
@@ -112,6 +119,42 @@ def write_profiles(
         connection.unregister("profiled")
 
 
+def within(x: str, lower: float, upper: float) -> str:
+    """SQL for: a value lies in [lower, upper)."""
+    return f"isfinite({x}) AND {x} >= {number_sql(lower)} AND {x} < {number_sql(upper)}"
+
+
+def count_within(
+    connection: duckdb.DuckDBPyConnection,
+    rows: str,
+    column: str,
+    edges: tuple[float, float],
+    grid: NumericGrid,
+    segments: Sequence[str] = (),
+    weight: str | None = None,
+) -> pa.Table:
+    """Rows of one bin, counted on a grid of its own: `day`, `segment`, `lower` and `upper` edge, `n`, maybe several for a bin.
+
+    The first grid of a column fills the 16 bits of its keys, so a finer one is counted in a query of its own, over the rows of
+    the bin [edges) alone. Its bins are cut off at those edges. The other parameters are those of `write_profiles`.
+    """
+    x = _expressions(connection, rows, {column: "numeric"})[column]
+    key = grid.key_sql(x) if grid.ranges else x
+    count = "count(*)::DOUBLE" if weight is None else f"sum({quoted(weight)}::DOUBLE)"
+    labels = {"NULL::VARCHAR": "true"}
+    labels |= {f"{_literal(name + '=')} || {quoted(name)}": f"{quoted(name)} IS NOT NULL" for name in segments}
+    parts = [
+        f"SELECT day::DATE AS day, {label} AS segment, {key} AS key, {count} AS n FROM {rows} "
+        f"WHERE {within(x, *edges)} AND {condition} GROUP BY ALL HAVING n > 0"
+        for label, condition in labels.items()
+    ]
+    found = connection.sql(" UNION ALL ".join(parts)).to_arrow_table()
+    keys = found["key"].to_numpy()
+    lower, upper = grid.bins_within(*edges)
+    at = grid.bins_of_keys(keys) if grid.ranges else grid.bins_of_values(keys)
+    return found.drop_columns("key").append_column("lower", [lower[at]]).append_column("upper", [upper[at]])
+
+
 class _Groups:
     """The days (and segments) of a relation, numbered, each with its rows and the smallest and largest finite values."""
 
@@ -121,6 +164,7 @@ class _Groups:
         self.rows = rows
         self.count = "count(*)::DOUBLE" if weight is None else f"sum({quoted(weight)}::DOUBLE)"
         self.weight = "" if weight is None else f", {quoted(weight)}"
+        squared = "count(*)::DOUBLE" if weight is None else f"coalesce(sum({quoted(weight)}::DOUBLE ** 2), 0)"
         if weight is not None:
             _check_weight(connection, rows, weight)
         first, last = _row(connection, f"SELECT min(day)::DATE, max(day)::DATE FROM {rows}")
@@ -134,14 +178,15 @@ class _Groups:
         if not self.is_one:
             wanted = [f"{call} FILTER (isfinite({x}))" for call, x in zip(wanted, list(numeric.values()) * 2, strict=True)]
         selected = "".join(f", {call}::DOUBLE AS e{place}" for place, call in enumerate(wanted))
-        grouped = f"SELECT {self.keys}, count(*) AS row_count{selected} FROM {rows}"
+        grouped = f"SELECT {self.keys}, count(*) AS row_count, {squared} AS squared_weight{selected} FROM {rows}"
         grouped += " HAVING row_count > 0" if self.is_one else " WHERE day IS NOT NULL GROUP BY 1, 2"
         connection.execute(
             "CREATE OR REPLACE TEMP TABLE profile_groups AS "
             f"SELECT (row_number() OVER (ORDER BY day, segment) - 1)::INTEGER AS gid, * FROM ({grouped})"
         )
         found = connection.sql("SELECT * FROM profile_groups ORDER BY gid").to_arrow_table()
-        self.days, self.segments, self.row_count = found["day"], found["segment"], found["row_count"]
+        self.days, self.segments = found["day"], found["segment"]
+        self.row_count, self.squared_weight = found["row_count"], found["squared_weight"]
         lows_and_highs = [np.asarray(found[f"e{place}"].to_numpy(), float) for place in range(len(wanted))]
         self.extremes = dict(
             zip(numeric, zip(lows_and_highs[: len(numeric)], lows_and_highs[len(numeric) :], strict=True), strict=True)
@@ -203,8 +248,9 @@ def _numeric(connection: duckdb.DuckDBPyConnection, groups: _Groups, column: str
     return pa.table(
         {
             "day": groups.days, "segment": groups.segments, "feature": pa.array([column] * days, pa.string()),
-            "kind": pa.array(["numeric"] * days, pa.string()), "row_count": groups.row_count, "null_count": null_count,
-            "nan_count": nan_count, "infinite_count": infinite_count,
+            "kind": pa.array(["numeric"] * days, pa.string()), "row_count": groups.row_count,
+            "squared_weight": groups.squared_weight, "null_count": null_count, "nan_count": nan_count,
+            "infinite_count": infinite_count,
             "minimum": pa.array(low, from_pandas=True), "maximum": pa.array(high, from_pandas=True), "is_exact": ~inexact,
         }
         | {name: pa.ListArray.from_arrays(offsets, pa.array(values)) for name, values in lists.items()}
@@ -233,6 +279,7 @@ def _categorical_sql(connection: duckdb.DuckDBPyConnection, groups: _Groups, col
     is_listed = f"key IS NOT NULL AND (n > 0 OR {crowded})"
     return f"""
         SELECT day, segment, {_literal(column)} AS feature, 'categorical' AS kind, any_value(row_count) AS row_count,
+               any_value(squared_weight) AS squared_weight,
                coalesce(sum(n) FILTER (key IS NULL), 0) AS null_count, 0 AS nan_count, 0 AS infinite_count,
                NOT any_value({crowded}) AS is_exact,
                coalesce(list(key ORDER BY key) FILTER ({is_listed}), []) AS categories,

@@ -15,7 +15,7 @@ def reference_facts(baseline: Mapping[Key, Histogram]) -> ReferenceFacts:
         if segment is not None:
             continue
         rows = histogram.rows
-        volumes.append(float(np.median(rows)))
+        volumes.append(float(np.median(histogram.row_count)))  # a day's volume is what was logged, whatever it stands for
         missing[column] = float(histogram.missing.sum() / rows.sum()) if rows.sum() else 0.0
         if histogram.kind == "categorical":
             # Buckets of rare categories have no names: what is in them cannot be told from a new one.

@@ -61,8 +61,9 @@ def train(warehouse: Warehouse, registry: Registry, spec: MonitorSpec, decision_
         frame = labelled_features(connection, spec, plan.first_day, plan.last_day)
     features = frame[list(spec.features)]
     candidate = train_candidate(
-        load_trainer(spec.trainer), features, frame["__label"], frame["day"], spec.task, minimum_rows=spec.retrain.minimum_rows
-    )
+        load_trainer(spec.trainer), features, frame["__label"], frame["day"], spec.task, minimum_rows=spec.retrain.minimum_rows,
+        weights=frame["__weight"],
+    )  # fmt: skip
     version = registry.register(
         spec.name,
         candidate.model,
@@ -78,8 +79,10 @@ def train(warehouse: Warehouse, registry: Registry, spec: MonitorSpec, decision_
             "gate_last_day": str(plan.gate_last_day or ""),
         },
     )
-    rows = frame.loc[candidate.out_of_fold.index, ["day", *spec.segments]]
+    rows = frame.loc[candidate.out_of_fold.index, ["day", *spec.segments, "__weight"]]
     predictions = rows.assign(**{spec.prediction.column: candidate.out_of_fold})
+    if spec.sampling_weight:
+        predictions = predictions.rename(columns={"__weight": spec.sampling_weight})
     with warehouse.connect() as connection:
         build_candidate_baseline(connection, spec, predictions, version, candidate.metric, candidate.metric_value)
     return version, candidate, plan
@@ -155,18 +158,24 @@ def plan_training(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) -> T
 
 
 def labelled_features(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, first: date, last: date) -> pd.DataFrame:
-    """Labelled rows of these days, in order: `day`, the features, `__label`. Days before the log come from the reference."""
+    """Labelled rows of these days, in order: `day`, the features, `__label`, `__weight` (how many rows each stands for).
+
+    Days before the log come from the reference.
+    """
     features = ", ".join(f"p.{quoted(name)}" for name in spec.features)
+    weight = f"coalesce(p.{quoted(spec.sampling_weight)}, 1.0)" if spec.sampling_weight else "1.0::DOUBLE"
     log = (
-        f"SELECT p.day, {features}, l.label AS __label, p.{quoted(spec.id)} AS __id FROM {table(spec, 'inference_log')} p "
+        f"SELECT p.day, {features}, l.label AS __label, {weight} AS __weight, p.{quoted(spec.id)} AS __id "
+        f"FROM {table(spec, 'inference_log')} p "
         f"JOIN {table(spec, 'labels')} l ON l.day = p.day AND l.prediction_id = p.{quoted(spec.id)} WHERE l.label IS NOT NULL"
     )
     starts = connection.execute(f"SELECT min(day) FROM {table(spec, 'inference_log')}").fetchone()
     reaches_back = starts is None or starts[0] is None or first < starts[0]
     if reaches_back and spec.reference.path and spec.label and stage_reference(connection, spec).has_label:
         log += (
-            f" UNION ALL SELECT p.day, {features}, p.{quoted(spec.label.column)}, p.{quoted(spec.id)} FROM {REFERENCE_ROWS} p "
-            f"WHERE p.{quoted(spec.label.column)} IS NOT NULL AND p.day NOT IN (SELECT day FROM {table(spec, 'inference_log')})"
+            f" UNION ALL SELECT p.day, {features}, p.{quoted(spec.label.column)}, {weight}, p.{quoted(spec.id)} "
+            f"FROM {REFERENCE_ROWS} p WHERE p.{quoted(spec.label.column)} IS NOT NULL "
+            f"AND p.day NOT IN (SELECT day FROM {table(spec, 'inference_log')})"
         )
     return connection.execute(
         f"SELECT * EXCLUDE (__id) FROM ({log}) WHERE day BETWEEN ? AND ? ORDER BY day, __id", [first, last]
@@ -196,13 +205,13 @@ def _judge(
 
     def measured(version: str) -> float:
         predictions = predict(registry.load(spec.name, version), features, spec.task)
-        return realised_metrics(labels, predictions, None, spec.task)[metric]
+        return realised_metrics(labels, predictions, None, spec.task, weights=frame["__weight"])[metric]
 
     if champion is not None:
         incumbent = measured(champion.version)
     else:  # a model trained elsewhere: what the log says it predicted
-        known = logged[logged["label"].notna()] if logged is not None else pd.DataFrame({"label": [], "prediction": []})
-        incumbent = realised_metrics(known["label"], known["prediction"], None, spec.task)[metric]
+        known = logged[logged["label"].notna()] if logged is not None else pd.DataFrame(columns=["label", "prediction", "weight"])
+        incumbent = realised_metrics(known["label"], known["prediction"], None, spec.task, weights=known["weight"])[metric]
     return _verdict(spec, measured(challenger.version), incumbent, len(frame), first, last)
 
 

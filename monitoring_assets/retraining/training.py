@@ -202,6 +202,7 @@ def train_candidate(
     *,
     minimum_rows: int,
     folds: int = FOLDS,
+    weights: pd.Series | None = None,
 ) -> Candidate:
     """Train on every labelled row, and measure by cross-validation what to expect on days it has not seen.
 
@@ -209,6 +210,7 @@ def train_candidate(
     ----------
     features, target, days : one row per prediction, on one index. Rows whose target is missing are left out.
     minimum_rows : labelled rows below which nothing is trained.
+    weights : how many rows each row stands for, on the same index. The metric takes them; the trainer is not given any.
 
     Raises
     ------
@@ -217,6 +219,7 @@ def train_candidate(
     """
     labelled = target.notna().to_numpy()
     features, target, days = features[labelled], target[labelled].astype("float64"), days[labelled]
+    weights = None if weights is None else weights[labelled]
     if len(target) < max(minimum_rows, 1):
         raise NotEnoughLabels(f"training needs at least {minimum_rows:,} labelled rows, found {len(target):,}")
     _need_two_classes(target, task, "in the training data")
@@ -228,7 +231,7 @@ def train_candidate(
         model=final.result(),
         out_of_fold=pd.Series(out_of_fold, index=features.index, name="out_of_fold"),
         metric=metric,
-        metric_value=realised_metrics(target.to_numpy(), out_of_fold, None, task)[metric],
+        metric_value=realised_metrics(target.to_numpy(), out_of_fold, None, task, weights=weights)[metric],
         row_count=len(target),
         first_day=pd.Timestamp(days.min()).date(),
         last_day=pd.Timestamp(days.max()).date(),

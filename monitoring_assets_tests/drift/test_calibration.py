@@ -102,6 +102,21 @@ def test_the_same_baseline_always_gets_the_same_thresholds(quiet, table):
     pd.testing.assert_frame_equal(table, calibrate(quiet, spec((1, 7)), "b"))
 
 
+def test_a_weight_that_all_rows_share_changes_no_threshold_and_no_score(quiet, table):
+    def eightfold(histograms):  # by a power of two, so that shares and hence the simulated days are the same to the last bit
+        return {key: replace(h, counts=8 * h.counts, missing=8 * h.missing, row_count=h.rows, squared_weight=64 * h.rows)
+                for key, h in histograms.items()}  # fmt: skip
+
+    weighted = calibrate(eightfold(quiet), spec((1, 7)), "b")
+    for name in ("noise", "day_to_day", "reference_rows", "effective_windows"):
+        for one, other in zip(weighted[name], table[name], strict=True):
+            assert one == pytest.approx(other, rel=1e-6)
+    later = monitor(np.random.default_rng(2), 10, 300)
+    days = next(iter(later.values())).days
+    both = [score_days(spec((1, 7)), "b", of(quiet), of(later), days, read_thresholds(table)) for of in (dict, eightfold)]
+    pd.testing.assert_frame_equal(*both, rtol=1e-9)
+
+
 def test_columns_do_not_depend_on_their_order(quiet, table):
     other = calibrate(dict(reversed(quiet.items())), spec((1, 7)), "b")
     order = ["feature", "method", "window_days"]

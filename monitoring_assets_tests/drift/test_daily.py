@@ -7,8 +7,9 @@ import pytest
 from monitoring_assets.drift.daily import score_history
 from monitoring_assets.ingestion.prediction_log import ingest_log
 from monitoring_assets.monitor_spec import days_between
-from monitoring_assets.profiling.baselines import build_reference_baseline, ensure_grids, watched_rows
+from monitoring_assets.profiling.baselines import build_reference_baseline, ensure_grids
 from monitoring_assets.profiling.kernel import write_profiles
+from monitoring_assets.profiling.watched import watched_rows
 from monitoring_assets.warehouse import table
 from monitoring_assets_tests.example_monitor import FIRST, example_spec, example_warehouse, write_day
 

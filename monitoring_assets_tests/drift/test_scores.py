@@ -1,8 +1,10 @@
 """Scores of profiles against closed forms and against scipy on the raw rows, and the laws every distance obeys."""
 
+from dataclasses import replace
 from datetime import date, timedelta
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -79,6 +81,7 @@ def test_bounds_hold_for_any_rows_on_any_grid(reference: list[float], current: l
 
 
 NORMAL = RANDOM.normal(size=1_000_000)
+NORMAL_GRID = grid_of(NORMAL[:20_000])
 
 
 @pytest.mark.parametrize(("shift", "psi"), [(0.25, 0.059816), (0.5, 0.237749), (1.0, 0.926142)])
@@ -160,6 +163,75 @@ def test_bins_of_different_grids_are_compared_on_what_they_share() -> None:
     sides = profile([reference], grid_of(reference)), profile([current], grid_of(current * 3))
     score, _, bound = Comparison.of(*sides).apply("ks")
     assert abs(score[0] - stats.ks_2samp(reference, current, method="asymp").statistic) <= bound[0] + 1e-12
+
+
+@given(st.lists(st.tuples(st.sampled_from([None, 0.1, 0.5, -2.0, 7.5]), st.integers(0, 4)), min_size=1, max_size=30))
+@settings(max_examples=15, deadline=None)
+def test_a_weight_scores_like_that_many_rows(rows: list[tuple[float | None, int]]) -> None:
+    reference, (values, weights) = RANDOM.normal(size=200), zip(*rows, strict=True)
+    grid = grid_of(reference)
+    repeated = np.array([np.nan if value is None else value for value, weight in rows for _ in range(weight)])
+    if len(repeated) == 0:
+        return
+    weighted = profile([pa.array(values, pa.float64())], grid, weights=[list(weights)])
+    sides = [Comparison.of(profile([reference], grid), day) for day in (weighted, profile([repeated], grid))]
+    for method in ALL_NUMERIC_METHODS:
+        if method not in {"chi2", "psi", "kl"}:  # which depend on how many rows were really seen; see the next law
+            scores = [pair.apply(method)[0][0] for pair in sides]
+            assert scores[0] == pytest.approx(scores[1], rel=1e-9, abs=1e-12, nan_ok=True), method
+
+
+@pytest.mark.parametrize("kind", ["numeric", "categorical"])
+def test_a_weight_that_all_rows_share_changes_no_score(kind: str) -> None:
+    values = np.floor(RANDOM.lognormal(2, 1, 300))
+    grid = grid_of(NORMAL[:500] * 20) if kind == "numeric" else CategoryGrid(())
+    reference, days = np.floor(RANDOM.lognormal(2.1, 1, 2_000)), [np.append(values, np.nan)]
+    weights = [np.full(len(days[0]), 10.0)]
+    sides = [Comparison.of(profile([reference], grid, kind), profile(days, grid, kind, weights=w)) for w in (None, weights)]
+    for method in ALL_NUMERIC_METHODS if kind == "numeric" else ALL_CATEGORICAL_METHODS:
+        scores, p_values, bounds = zip(*(pair.apply(method) for pair in sides), strict=True)
+        for found in (scores, p_values, bounds):
+            assert found[0] == pytest.approx(found[1], rel=1e-9, abs=1e-12, nan_ok=True), method
+
+
+def sampled(values: np.ndarray, always: np.ndarray, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """One row in ten with weight 10, and besides all rows that are always logged, with weight 1."""
+    kept = always | (generator.random(len(values)) < 0.1)
+    return values[kept], np.where(always[kept], 1.0, 10.0)
+
+
+@pytest.mark.parametrize("method", ["psi", "ks", "js", "wasserstein"])
+def test_a_weighted_sample_scores_like_the_full_log_and_an_unweighted_one_does_not(method: str) -> None:
+    full = NORMAL[:200_000]
+    values, weights = sampled(full, full > 1, np.random.default_rng(3))  # a fifth of the sample would be a half
+    grid = grid_of(full)
+    reference = profile([full], grid)
+    weighted, unweighted = profile([values], grid, weights=[weights]), profile([values], grid)
+    quiet = [np.random.default_rng(seed).normal(size=int(weighted.effective_rows[0])) for seed in range(20)]
+    noise = Comparison.of(reference, profile(quiet, grid)).apply(method)[0].max()
+    scores = [Comparison.of(reference, day).apply(method)[0][0] for day in (weighted, unweighted)]
+    assert scores[0] <= noise
+    assert scores[1] > 5 * noise
+
+
+def test_chi2_of_quiet_weighted_days_has_uniform_p_values() -> None:
+    generator, full = np.random.default_rng(4), NORMAL[:100_000]
+    grid = grid_of(full)
+    weights = [generator.choice([1.0, 10.0], 2_000) for _ in range(200)]
+    days = profile([generator.normal(size=2_000) for _ in weights], grid, weights=weights)
+    taken_for_rows = replace(days, squared_weight=days.rows)
+    p_values, wrong = (Comparison.of(profile([full], grid), side).apply("chi2")[1] for side in (days, taken_for_rows))
+    assert stats.kstest(p_values, "uniform").pvalue > 0.01
+    assert np.mean(wrong < 0.05) > 0.5
+
+
+def test_too_few_effective_rows_are_told_as_such() -> None:
+    heavy = [np.append(np.ones(39), 1_000.0)]
+    current = {(None, "x"): profile([RANDOM.normal(size=40)], NORMAL_GRID, weights=heavy)}
+    reference = {(None, "x"): profile([NORMAL[:1_000]], NORMAL_GRID)}
+    scores = score_days(spec(windows_days=[1]), "b1", reference, current, [FIRST_DAY])
+    assert set(scores["current_rows"]) == {40}
+    assert set(scores["reason"]) == {"1 effective rows, 30 needed"}
 
 
 def test_a_window_is_the_sum_of_its_days() -> None:

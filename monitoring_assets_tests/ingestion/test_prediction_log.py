@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import math
 import random
 import shutil
 from collections.abc import Callable
@@ -506,6 +507,20 @@ def test_numbers_of_every_type_are_numbers(tmp_path, values, stored):
 def test_what_is_no_number_is_quarantined_row_by_row(tmp_path, value):
     told, _ = one_day(tmp_path, example_rows(FIRST, 3).assign(amount=pd.Series([value, value, None], dtype="object")))
     assert (told.accepted_rows, told.reasons) == (1, {"not a number": 2})
+
+
+def test_a_row_that_cannot_say_how_many_it_stands_for_is_quarantined(tmp_path):
+    weights = [1.0, 10.0, 0.0, 2.5, None, -1.0, math.inf, -math.inf]
+    told, tables = one_day(tmp_path, example_rows(FIRST, 8).assign(stands_for=weights), sampling_weight="stands_for")
+    assert (told.accepted_rows, told.reasons) == (4, {"not a weight": 4})
+    assert reasons(tables) == [f"not a weight: stands_for is {shown}" for shown in ("-1.0", "-inf", "NULL", "inf")]
+    assert sorted(row[-1] for row in tables["inference_log"]) == [0.0, 1.0, 2.5, 10.0]
+
+
+def test_a_log_without_the_weight_it_declares_is_told_so(tmp_path):
+    told, tables = one_day(tmp_path, example_rows(FIRST, 3), sampling_weight="stands_for")
+    assert "'stands_for'" in told.unreadable
+    assert tables["inference_log"] == []
 
 
 def test_an_event_time_that_is_a_number_is_quarantined_row_by_row(tmp_path):

@@ -76,6 +76,13 @@ def test_a_range_of_the_log_is_its_rows_with_the_labels_that_are_known(tmp_path)
     assert rows["late"].tail(20).isna().all()
 
 
+def test_rows_of_a_reference_file_with_a_broken_weight_are_left_out(tmp_path):
+    write_reference(tmp_path, frame=example_rows(FIRST, 3).assign(stands_for=[1.0, -1.0, None]))
+    found, rows = staged(tmp_path, reference=FILE, sampling_weight="stands_for")
+    assert (found.row_count, found.broken_rows) == (1, 2)
+    assert rows["stands_for"].to_list() == [1.0]
+
+
 def test_an_empty_range_names_the_asset_to_materialise(tmp_path):
     with pytest.raises(BaselineMissing, match=r"2026-03-02 to 2026-03-04, 3 days.*Materialise example/inference_log"):
         staged(tmp_path)

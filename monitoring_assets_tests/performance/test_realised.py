@@ -39,6 +39,36 @@ def test_regression_metrics_equal_scikit_learns(rows: list[tuple[float, float]])
     assert found["r2"] == pytest.approx(sklearn_metrics.r2_score(labels, values))
 
 
+weighted = st.lists(st.tuples(st.integers(0, 1), probability, st.sampled_from([0.5, 1, 3, 10])), min_size=2, max_size=40)
+
+
+@settings(max_examples=100, deadline=None)
+@given(weighted.filter(lambda rows: len({row[0] for row in rows}) == 2))
+def test_weighted_classification_metrics_equal_scikit_learns(rows: list[tuple[int, float, float]]) -> None:
+    labels, scores, weights = (np.array(column, dtype=float) for column in zip(*rows, strict=True))
+    found = realised_metrics(labels, scores, None, "classification", weights=weights)
+    chosen, weigh = scores >= 0.5, {"sample_weight": weights}
+    assert found["auc"] == pytest.approx(sklearn_metrics.roc_auc_score(labels, scores, **weigh))
+    assert found["accuracy"] == pytest.approx(sklearn_metrics.accuracy_score(labels, chosen, **weigh))
+    assert found["f1"] == pytest.approx(sklearn_metrics.f1_score(labels, chosen, **weigh))
+    assert found["log_loss"] == pytest.approx(sklearn_metrics.log_loss(labels, scores, labels=[0, 1], **weigh))
+
+
+def test_weighted_regression_metrics_equal_scikit_learns() -> None:
+    generator = np.random.default_rng(0)
+    labels, values, weights = generator.normal(size=(3, 50))
+    weigh = {"sample_weight": np.exp(weights)}
+    found = realised_metrics(labels, values, None, "regression", weights=np.exp(weights))
+    assert found["rmse"] == pytest.approx(sklearn_metrics.root_mean_squared_error(labels, values, **weigh))
+    assert found["mae"] == pytest.approx(sklearn_metrics.mean_absolute_error(labels, values, **weigh))
+    assert found["r2"] == pytest.approx(sklearn_metrics.r2_score(labels, values, **weigh))
+
+
+def test_a_row_of_weight_zero_changes_nothing() -> None:
+    without = realised_metrics([0, 1], [0.9, 0.6], None, "classification", weights=[2, 3])
+    assert realised_metrics([0, 1, 1], [0.9, 0.6, 0.1], None, "classification", weights=[2, 3, 0]) == without
+
+
 @given(both_classes)
 def test_auc_of_reversed_scores_is_one_minus_auc(rows: list[tuple[int, float]]) -> None:
     labels, scores = (np.array(column, dtype=float) for column in zip(*rows, strict=True))

@@ -10,7 +10,7 @@ import pytest
 
 from monitoring_assets.errors import BaselineMissing
 from monitoring_assets.ingestion.prediction_log import ingest_log
-from monitoring_assets.monitor_spec import MonitorSpec
+from monitoring_assets.monitor_spec import CONFIDENCE, MonitorSpec
 from monitoring_assets.profiling.baselines import (
     Baseline,
     baselines_in_force,
@@ -19,6 +19,7 @@ from monitoring_assets.profiling.baselines import (
     discard_candidate_baseline,
     put_in_force,
 )
+from monitoring_assets.profiling.histograms import read_histograms
 from monitoring_assets_tests.example_monitor import (
     FIRST,
     SECOND,
@@ -97,8 +98,41 @@ def test_grids_are_kept_when_the_reference_is_rebuilt(connection, spec, tmp_path
     write_day(tmp_path, SECOND, shift=30)
     ingest_log(connection, spec, [SECOND])
     build_reference_baseline(connection, spec)
-    assert contents(connection, spec, "profile_grids") == grids
+    rebuilt = contents(connection, spec, "profile_grids")["profile_grids"]
+    assert [row for row in rebuilt if row[-1] is None] == grids["profile_grids"]
     assert {row[0] for row in grids["profile_grids"]} == set(spec.watched_columns)
+    assert {row[0] for row in rebuilt if row[-1] is not None} == {"amount", "score", CONFIDENCE}  # which have left their grids
+
+
+def test_rows_of_a_reference_count_by_their_weight_and_singly_in_a_file_without_one(connection, tmp_path):
+    weighted = pd.concat([example_rows(FIRST), example_rows(SECOND)]).assign(stands_for=2.5)
+    for frame, counted, squared in ((weighted, 50.0, 125.0), (weighted.drop(columns="stands_for"), 20.0, 20.0)):
+        write_reference(tmp_path, frame=frame)
+        spec = example_spec(tmp_path, reference={"path": "reference.parquet"}, sampling_weight="stands_for", segments=["country"])
+        build_reference_baseline(connection, spec)
+        found = connection.execute(
+            "SELECT DISTINCT day, row_count, list_sum(counts) + null_count, squared_weight FROM example.baseline_profiles "
+            "WHERE segment IS NULL ORDER BY ALL"
+        ).fetchall()
+        assert found == [(day, 20, counted, squared) for day in (FIRST, SECOND)]
+        by_segment = "SELECT sum(list_sum(counts)) FROM example.baseline_profiles WHERE segment IS NOT NULL AND feature = 'items'"
+        assert connection.execute(by_segment).fetchall() == [(2 * counted,)]
+
+
+def test_a_candidates_predictions_count_by_their_weight(connection, tmp_path):
+    spec = example_spec(tmp_path, sampling_weight="stands_for")
+    predictions = pd.DataFrame({"day": [FIRST] * 3, "score": [0.25, 0.5, 0.5], "stands_for": [1.0, 10.0, 10.0]})
+    build_candidate_baseline(connection, spec, predictions, "2", "auc", 0.7)
+    (found,) = read_histograms(connection, "example.baseline_profiles", "feature = 'score'").values()
+    assert (found.rows.tolist(), found.row_count.tolist(), found.squared_weight.tolist()) == ([21], [3], [201])
+
+
+def test_a_profile_from_before_there_were_weights_counts_every_row_once(connection, spec):
+    build_reference_baseline(connection, spec)
+    before = read_histograms(connection, "example.baseline_profiles")
+    connection.execute("UPDATE example.baseline_profiles SET squared_weight = NULL")
+    for key, found in read_histograms(connection, "example.baseline_profiles").items():
+        assert found.effective_rows.tolist() == before[key].effective_rows.tolist() == before[key].row_count.tolist()
 
 
 def test_a_candidate_counts_from_its_day_on_and_the_day_before_keeps_the_old_baseline(connection, spec):

@@ -59,6 +59,7 @@ def test_a_weight_counts_like_that_many_rows(kind: str, grid: object, rows: list
     weighted = profile([pa.array(values, pa.float64())], grid, kind, [list(weights)])
     assert weighted.row_count.tolist() == [len(rows)]
     assert weighted.rows.tolist() == [len(repeated)]
+    assert weighted.squared_weight.tolist() == [sum(weight**2 for weight in weights)]
     if repeated:
         plain = profile([pa.array(repeated, pa.float64())], grid, kind)
         assert held(plain) == held(weighted)

@@ -1,0 +1,175 @@
+"""Finer grids: bins in which a day's rows crowd are divided, and what lies in them is counted again, nothing else.
+
+A grid is refined and never replaced: the new bins lie within an old one, so new and old profiles of a column add up. Fitting and
+counting are `grid.py`'s and `kernel.py`'s; here is decided which bins are divided, and on which days.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date
+
+import duckdb
+import numpy as np
+
+from monitoring_assets.monitor_spec import MonitorSpec
+from monitoring_assets.profiling.grid import BINS, NumericGrid
+from monitoring_assets.profiling.kernel import count_within, fit_numeric, within
+from monitoring_assets.profiling.watched import watched_rows
+from monitoring_assets.warehouse import quoted, table
+
+# A bin is divided when it holds a larger share of a day: the day's distribution function is known no better than that, so neither
+# is its KS distance from another day of its kind.
+COARSE = 0.01
+# It must also hold so many (effective) rows, and more than their square root: a finer grid tells nothing about fewer rows, whose
+# own KS noise is about 1 / √rows.
+FEW_ROWS = 10
+# Bins that all finer grids of a column may have together. A column that never returns to its values (a counter, a time) would
+# else get a grid per day; so it gets a dozen, and then its scores' error bound tells that it is no longer resolved.
+FINER_BINS = 16_000
+
+
+@dataclass(frozen=True)
+class Refinement:
+    """A bin [lower, upper) of a column, and the grid that divides it."""
+
+    column: str
+    lower: float
+    upper: float
+    grid: NumericGrid
+
+    @property
+    def size(self) -> int:
+        """How many bins it can add to a profile, about: of whole numbers, which have a bin each, it was fitted to few."""
+        return min(len(self.grid.starts), BINS)
+
+    @property
+    def divides(self) -> bool:
+        """Whether its bin becomes several: one that holds a single value or two neighbouring numbers cannot."""
+        return len(np.unique(self.grid.bins_within(self.lower, self.upper)[0])) > 1
+
+
+def refine_profiles(
+    connection: duckdb.DuckDBPyConnection,
+    spec: MonitorSpec,
+    target: str,
+    rows: str,
+    columns: Mapping[str, str],
+) -> None:
+    """Divide the crowded bins of freshly written profiles, and the same bins of earlier days. Call it inside a transaction.
+
+    The finer grids the monitor has are applied first. Then each day, in order, may ask for one more, which is fitted to its rows
+    alone. So days profiled in one run and days profiled one by one in order end with the same tables; in another order they may
+    get other finer grids. A stored day whose raw rows are gone, or no longer those that were profiled, keeps its coarse bin, and
+    is compared on it.
+
+    Parameters
+    ----------
+    connection, rows, columns
+        As for `kernel.write_profiles`, which has filled `target` from `rows`.
+    spec
+        The monitor, whose `profile_grids` and `daily_profile` are brought up to date.
+    target
+        The table of the new profiles.
+    """
+    numeric = [column for column, kind in columns.items() if kind == "numeric"]
+    held: dict[str, int] = {}
+    for refinement in _stored(connection, spec):
+        held[refinement.column] = held.get(refinement.column, 0) + refinement.size
+        if refinement.column in numeric:
+            _divide(connection, spec, target, rows, refinement)
+    for column in dict.fromkeys(found[0] for found in _crowded(connection, target, numeric)):
+        tried: set[tuple[float, float]] = set()
+        while crowded := [found for found in _crowded(connection, target, [column]) if found[2:] not in tried]:
+            _, day, lower, upper = crowded[0]
+            tried.add((lower, upper))
+            x = f"{quoted(column)}::DOUBLE"
+            on_day = f"(SELECT * FROM {rows} WHERE day::DATE = DATE '{day}' AND {within(x, lower, upper)})"
+            refinement = Refinement(column, lower, upper, fit_numeric(connection, on_day, x))
+            if held.get(column, 0) + refinement.size > FINER_BINS:
+                break
+            if refinement.divides:
+                held[column] = held.get(column, 0) + refinement.size
+                _store(connection, spec, refinement)
+                _divide(connection, spec, target, rows, refinement)
+                log = watched_rows(spec, table(spec, "inference_log"))
+                _divide(connection, spec, table(spec, "daily_profile"), log, refinement)
+
+
+def _crowded(
+    connection: duckdb.DuckDBPyConnection, profiles: str, columns: Iterable[str]
+) -> list[tuple[str, date, float, float]]:
+    """Column, day and edges of the bins that hold too large a share of a day, or of its part in a segment: by column, the first
+    day's first, of these the one with most rows."""
+    return connection.execute(
+        f"""
+        WITH days AS (
+            SELECT feature, day, segment, bins, uppers, counts, list_sum(counts) AS present,
+                   present * (null_count + nan_count + infinite_count + present) / squared_weight AS effective,
+                   greatest({COARSE}, 1 / sqrt(effective), {FEW_ROWS} / effective) * present AS most
+            FROM {profiles} WHERE feature IN (SELECT unnest(?::VARCHAR[])) AND NOT is_exact AND len(bins) > 0),
+        held AS (
+            SELECT feature, day, segment, most, unnest(bins) AS lower, unnest(uppers) AS upper, unnest(counts) AS n
+            FROM days WHERE list_max(counts) > most)
+        SELECT feature, day, lower, upper FROM held WHERE n > most AND upper > lower
+        GROUP BY ALL ORDER BY feature, day, max(n) DESC, lower""",
+        [list(columns)],
+    ).fetchall()
+
+
+def _divide(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, profiles: str, rows: str, refinement: Refinement) -> None:
+    """Put finer counts in the place of a bin, wherever profiles hold it and the rows still add up to what it counts."""
+    column, lower, upper = refinement.column, refinement.lower, refinement.upper
+    place = "list_position(bins, $lower)"
+    holding = f"feature = $column AND uppers[{place}] = $upper"
+    given: dict[str, object] = {"column": column, "lower": lower, "upper": upper}
+    days = connection.execute(f"SELECT DISTINCT day FROM {profiles} WHERE {holding} ORDER BY day", given).fetchall()
+    if not days:
+        return
+    listed = ", ".join(f"DATE '{day}'" for (day,) in days)
+    of_days = f"(SELECT * FROM {rows} WHERE day::DATE IN ({listed}))"
+    edges = (lower, upper)
+    connection.register(
+        "finer", count_within(connection, of_days, column, edges, refinement.grid, spec.segments, spec.sampling_weight)
+    )
+    connection.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE divided AS
+        WITH coarse AS (SELECT day, segment, bins, uppers, counts, counts[{place}] AS n FROM {profiles} WHERE {holding}),
+        agreed AS (
+            SELECT c.* FROM coarse c JOIN (SELECT day, segment, sum(n) AS n FROM finer GROUP BY ALL) f
+            ON f.day = c.day AND f.segment IS NOT DISTINCT FROM c.segment WHERE abs(f.n - c.n) <= 1e-9 * c.n),
+        pieces AS (
+            FROM (SELECT day, segment, unnest(bins) AS lower, unnest(uppers) AS upper, unnest(counts) AS n FROM agreed)
+            WHERE NOT (lower = $lower AND upper = $upper)
+            UNION ALL
+            SELECT f.day, f.segment, f.lower, f.upper, sum(f.n) FROM finer f
+            JOIN agreed a ON a.day = f.day AND a.segment IS NOT DISTINCT FROM f.segment GROUP BY ALL)
+        SELECT day, segment, list(lower ORDER BY lower) AS bins, list(upper ORDER BY lower) AS uppers,
+               list(n ORDER BY lower) AS counts, bool_and(lower = upper) AS is_exact
+        FROM pieces GROUP BY day, segment""",
+        given,
+    )
+    connection.unregister("finer")
+    connection.execute(
+        f"UPDATE {profiles} AS p SET bins = d.bins, uppers = d.uppers, counts = d.counts, is_exact = d.is_exact "
+        "FROM divided AS d WHERE p.feature = ? AND p.day = d.day AND p.segment IS NOT DISTINCT FROM d.segment",
+        [column],
+    )
+
+
+def _stored(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) -> list[Refinement]:
+    """The monitor's finer grids, each after the one whose bin it divides: wider bins hold narrower ones."""
+    return [
+        Refinement(column, lower, upper, NumericGrid.stored(*fields))
+        for column, lower, upper, *fields in connection.execute(
+            "SELECT feature, bin_lower, bin_upper, lowers, uppers, scales, atoms, starts "
+            f"FROM {table(spec, 'profile_grids')} WHERE bin_lower IS NOT NULL ORDER BY feature, bin_lower, bin_upper DESC"
+        ).fetchall()
+    ]
+
+
+def _store(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, refinement: Refinement) -> None:
+    connection.execute(
+        f"INSERT INTO {table(spec, 'profile_grids')} VALUES (?, ?, ?, ?, ?, ?, NULL, ?, ?)",
+        [refinement.column, *refinement.grid.fields, refinement.lower, refinement.upper],
+    )

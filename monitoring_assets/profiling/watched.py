@@ -1,0 +1,19 @@
+"""The rows that are profiled: those of a log or a reference, with the columns that are computed from others."""
+
+from monitoring_assets.monitor_spec import CONFIDENCE, MonitorSpec
+from monitoring_assets.warehouse import quoted
+
+
+def watched_rows(spec: MonitorSpec, rows: str) -> str:
+    """A relation with every watched column: of a classifier's rows also how confident each prediction is.
+
+    A row stored before the monitor named its weight stands for itself; every later one has a weight, or is in quarantine.
+    """
+    columns = "*"
+    if spec.sampling_weight:
+        weight = quoted(spec.sampling_weight)
+        columns = f"* REPLACE (coalesce({weight}, 1.0::DOUBLE) AS {weight})"
+    if spec.prediction.score is not None:
+        score = quoted(spec.prediction.score)
+        columns += f", greatest({score}, 1 - {score}) AS {quoted(CONFIDENCE)}"
+    return rows if columns == "*" else f"(SELECT {columns} FROM {rows})"
