@@ -1,8 +1,9 @@
 """Distances between a reference and current histograms, for many days at once. Nothing here knows thresholds or storage.
 
-`reference` has shape (K,), `current` (D, K): row counts on the same K bins. Every function returns (D,) scores and is `nan`
-where a side has no rows. Shares are of the rows on these bins, so a bin for missing values makes missingness part of a score.
-Which bins are given to which function is decided in `scores.py`; 'bins' below tells what that is.
+`reference` has shape (K,), or (D, K) where each day has its own; `current` (D, K): row counts on the same K bins. Every
+function returns (D,) scores and is `nan` where a side has no rows. Shares are of the rows on these bins, so a bin for missing
+values makes missingness part of a score. Which bins are given to which function is decided in `scores.py`;
+'bins' below tells what that is.
 """
 
 import numpy as np
@@ -106,13 +107,13 @@ def chi2(reference: Array, current: Array) -> tuple[Array, Array]:
     """
     from scipy import stats
 
-    total = reference.sum() + current.sum(axis=-1, keepdims=True)
+    total = reference.sum(axis=-1, keepdims=True) + current.sum(axis=-1, keepdims=True)
     pooled = reference + current
     with np.errstate(divide="ignore", invalid="ignore"):
         sides = [
             np.where(pooled > 0, (side - expected) ** 2 / expected, 0.0).sum(axis=-1)
             for side, expected in (
-                (reference, pooled * reference.sum() / total),
+                (reference, pooled * reference.sum(axis=-1, keepdims=True) / total),
                 (current, pooled * current.sum(axis=-1, keepdims=True) / total),
             )
         ]
@@ -140,16 +141,20 @@ def hellinger(reference: Array, current: Array) -> Array:
 def kl(reference: Array, current: Array) -> Array:
     """Kullback–Leibler divergence Σ q ln(q / p) of the current shares q from the reference's p, natural logarithm.
 
-    Range 0 to ∞, in nats, not symmetric: what the reference would need to explain the current rows. An empty bin counts as half
-    a row. Bins as for `js`. Source: Kullback and Leibler (1951).
+    Range 0 to ∞, in nats, not symmetric: what the reference would need to explain the current rows. A bin that is
+    empty on one side counts as half a row there, one that is empty on both is no bin. Bins as for `js`.
+    Source: Kullback and Leibler (1951).
 
     Examples
     --------
     >>> kl(np.array([50.0, 50]), np.array([[75.0, 25]])).round(5)
     array([0.13081])
     """
-    p, q = (shares(np.where(counts > 0, counts, 0.5)) for counts in (reference, current))
-    return _defined(reference, current, (q * np.log(q / p)).sum(axis=-1).clip(0))
+    held = (reference > 0) | (current > 0)
+    p, q = (shares(np.where(counts > 0, counts, held / 2)) for counts in (reference, current))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        terms = np.where(held, q * np.log(q / p), 0.0)
+    return _defined(reference, current, terms.sum(axis=-1).clip(0))
 
 
 def tv(reference: Array, current: Array) -> Array:
@@ -222,7 +227,7 @@ def missingness(reference: Array, current: Array) -> Array:
 
 
 def standard_deviation(counts: Array, positions: Array) -> Array:
-    """Population standard deviation of values at `positions` (..., K), weighted by counts (K,)."""
+    """Population standard deviation of values at `positions` (..., K), weighted by counts (..., K)."""
     weights = shares(counts)
     with np.errstate(over="ignore", invalid="ignore"):
         mean = (weights * positions).sum(axis=-1, keepdims=True)
@@ -230,4 +235,4 @@ def standard_deviation(counts: Array, positions: Array) -> Array:
 
 
 def _defined(reference: Array, current: Array, scores: Array) -> Array:
-    return np.where((reference.sum() > 0) & (current.sum(axis=-1) > 0), scores, np.nan)
+    return np.where((reference.sum(axis=-1) > 0) & (current.sum(axis=-1) > 0), scores, np.nan)
