@@ -146,10 +146,12 @@ def _values_sql(x: str, found: str, kind: str, family: str | None) -> str:
     """SQL of a column's values, so that equal values of the two sides have equal text whatever type they are stored as."""
     if family == "nothing":
         return "NULL::DOUBLE" if kind == "numeric" else "NULL::VARCHAR"
+    if family == "time":
+        # DuckDB 2.0 has no epoch() for zoned nanoseconds, which is what pandas has.
+        moment = f"CAST({x} AS TIMESTAMPTZ)" if found.startswith("TIMESTAMP") else x
+        return moment if kind == "numeric" else f"CAST(CAST({moment} AS TIMESTAMP) AS VARCHAR)"
     if kind == "numeric" or family == "text":
         return x
-    if family == "time":
-        return f"CAST(CAST({x} AS TIMESTAMP) AS VARCHAR)"
     return (
         typed_sql(f"CAST({x} AS DOUBLE)", "DOUBLE", "VARCHAR") if found.startswith("DECIMAL") else typed_sql(x, found, "VARCHAR")
     )

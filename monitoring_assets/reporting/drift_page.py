@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from monitoring_assets.drift.comparison import DriftReport
+from monitoring_assets.drift.comparison import EXACT_WHOLE, DriftReport
 from monitoring_assets.errors import ComparisonImpossible
 from monitoring_assets.profiling.histograms import Histogram
 from monitoring_assets.profiling.kernel import BUCKET_PREFIX
@@ -19,14 +19,16 @@ from monitoring_assets.reporting.drift_terminal import number, printable, shorte
 BARS, TAIL = 30, 0.005
 # Categories drawn one by one, the commonest of both sides.
 CATEGORIES = 11
-WIDTH, HEIGHT, LEFT, ROW = 460, 190, 34, 22
+WIDTH, HEIGHT, LEFT, ROW = 460, 190, 40, 22
+# Where the bars of categories start, and the room for the shares behind them.
+START, BEHIND = 150, 106
 LABEL_LENGTH = 22
 
 STYLE = """
 :root { color-scheme: light dark; --ground: #fbfbfc; --card: #fff; --text: #1c2733; --soft: #5b6875; --line: #dfe4ea;
   --reference: #7c8ea3; --current: #d9541e; --severe: #b42318; --moderate: #b54708; --minor: #8a6100; --ok: #1f7a4d }
 @media (prefers-color-scheme: dark) { :root { --ground: #12171d; --card: #1a2129; --text: #e6ebf0; --soft: #9aa7b4; --line: #2d3742;
-  --reference: #8fa3ba; --current: #ff8a50; --severe: #ff8377; --moderate: #ffa45c; --minor: #e8c35a; --ok: #6fd19c } }
+   --reference: #8fa3ba; --current: #ff8a50; --severe: #ff8377; --moderate: #ffa45c; --minor: #e8c35a; --ok: #6fd19c } }
 * { box-sizing: border-box }
 body { margin: 0 auto; padding: 28px 24px 60px; max-width: 1120px; background: var(--ground); color: var(--text);
   font: 15px/1.5 system-ui, sans-serif }
@@ -89,7 +91,8 @@ def page(report: DriftReport) -> str:
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
         f"<title>{_text(title)}</title><style>{STYLE}</style></head><body>"
         f'<h1 class="{state}">{_text(report.verdict[:1].upper() + report.verdict[1:])}</h1>'
-        f'<p><span class="key reference" style="margin-left:0"></span>reference: {_text(report.names[0])}, {report.rows[0]:,} rows'
+        f'<p><span class="key reference" style="margin-left:0"></span>'
+        f"reference: {_text(report.names[0])}, {report.rows[0]:,} rows"
         f'<span class="key current"></span>current: {_text(report.names[1])}, {report.rows[1]:,} rows</p>'
         f"<h2>Features, worst first</h2>{_table(report)}{''.join(sections)}<h2>How to read this</h2>{notes}</body></html>"
     )
@@ -119,28 +122,26 @@ def _card(report: DriftReport, name: str, place: int) -> str:
     reference, current = report.histograms[name]
     severity = report.features["severity"][place]
     mark = f' · <span class="{severity}">{severity}</span>' if severity else ""
-    draw = _numbers if reference.kind == "numeric" else _categories
-    return (
-        f'<div class="card" id="f{place}"><h3>{_text(name)}{mark}</h3><p>{_text(told) or "not judged"}</p>'
-        f"{draw(reference, current)}</div>"
-    )
+    is_time = any(column.name == name and column.types[0].startswith(("DATE", "TIMESTAMP")) for column in report.columns)
+    picture = _numbers(reference, current, is_time) if reference.kind == "numeric" else _categories(reference, current)
+    return f'<div class="card" id="f{place}"><h3>{_text(name)}{mark}</h3><p>{_text(told) or "not judged"}</p>{picture}</div>'
 
 
-def _numbers(reference: Histogram, current: Histogram) -> str:
+def _numbers(reference: Histogram, current: Histogram, is_time: bool) -> str:
     """Two overlaid histograms of equal bars; what lies beyond the ends is in the outer bars, missing rows are told."""
     edges = _edges(reference, current)
     sides = {"reference": _on_bars(reference, edges), "current": _on_bars(current, edges)}
     tallest = max(float(shares.max(initial=0.0)) for shares in sides.values()) or 1.0
-    ground, step = HEIGHT - 24, (WIDTH - LEFT) / BARS
-    parts = [_axis(ground), f'<text x="0" y="14">{tallest:.0%}</text><text x="0" y="{ground}">0</text>']
+    ground, step = HEIGHT - 24, (WIDTH - LEFT) / (len(edges) - 1)
+    parts = [_axis(ground), f'<text x="0" y="14">{tallest:.1%}</text><text x="0" y="{ground}">0</text>']
     for side, shares in sides.items():
         heights = ground - shares / tallest * (ground - 8)
         points = " ".join(f"{LEFT + step * (i + end):.1f},{y:.1f}" for i, y in enumerate(heights) for end in (0, 1))
         parts.append(f'<polygon class="{side}" points="{LEFT},{ground} {points} {WIDTH},{ground}"/>')
         parts.append(f'<polyline class="{side} line" points="{points}"/>')
     for share, anchor in ((0.0, "start"), (0.5, "middle"), (1.0, "end")):
-        value = edges[0] + share * (edges[-1] - edges[0])
-        parts.append(f'<text x="{LEFT + share * (WIDTH - LEFT):.0f}" y="{HEIGHT - 8}" text-anchor="{anchor}">{value:.4g}</text>')
+        value = _shown(edges[0] * (1 - share) + edges[-1] * share, is_time)
+        parts.append(f'<text x="{LEFT + share * (WIDTH - LEFT):.0f}" y="{HEIGHT - 8}" text-anchor="{anchor}">{value}</text>')
     gone = [float(side.missing[0] / side.rows[0]) if side.rows[0] > 0 else 0.0 for side in (reference, current)]
     missing = f"<p>missing: {gone[0]:.2%} of the reference, {gone[1]:.2%} now</p>" if any(gone) else ""
     return _svg(HEIGHT, parts) + missing
@@ -154,22 +155,24 @@ def _categories(reference: Histogram, current: Histogram) -> str:
     named = np.flatnonzero(is_named)
     order = named[np.argsort(-(shares[0] + shares[1])[named], kind="stable")][:CATEGORIES]
     lines = [(str(support[i]), float(shares[0][i]), float(shares[1][i])) for i in order]
-    others = [float(share.sum() - share[order].sum()) for share in shares]
+    others = f"{len(support) - len(order):,} others"
     if len(order) < len(support):
-        lines.append((f"{len(support) - len(order):,} others", others[0], others[1]))
+        rest = [float(share.sum() - share[order].sum()) for share in shares]
+        lines.append((others, rest[0], rest[1]))
     missing = [float(side.missing[0] / max(float(side.rows[0]), 1e-300)) for side in (reference, current)]
     if any(missing):
         lines.append(("missing", missing[0], missing[1]))
-    tallest, start = max([max(before, now) for _, before, now in lines], default=0.0) or 1.0, 150
+    tallest = max([max(before, now) for name, before, now in lines if name != others], default=0.0) or 1.0
     parts = []
     for place, (name, before, now) in enumerate(lines):
         top = place * ROW + 3
         shown = name if len(name) <= LABEL_LENGTH else name[: LABEL_LENGTH - 1] + "…"
-        parts.append(f'<text x="{start - 8}" y="{top + 13}" text-anchor="end">{_text(shown)}<title>{_text(name)}</title></text>')
+        parts.append(f'<text x="{START - 8}" y="{top + 13}" text-anchor="end">{_text(shown)}<title>{_text(name)}</title></text>')
         for side, share, y in (("reference", before, top), ("current", now, top + 9)):
-            width = share / tallest * (WIDTH - start - 48)
-            parts.append(f'<rect class="{side}" x="{start}" y="{y}" width="{max(width, 0.5):.1f}" height="8"/>')
-        parts.append(f'<text x="{WIDTH}" y="{top + 13}" text-anchor="end">{before:.0%} → {now:.0%}</text>')
+            # All others together have no bar: it would dwarf the rest.
+            width = 0.0 if name == others else share / tallest * (WIDTH - START - BEHIND)
+            parts.append(f'<rect class="{side}" x="{START}" y="{y}" width="{width:.1f}" height="8"/>')
+        parts.append(f'<text x="{WIDTH}" y="{top + 13}" text-anchor="end">{before:.1%} → {now:.1%}</text>')
     return _svg(max(len(lines), 1) * ROW + 6, parts)
 
 
@@ -182,12 +185,26 @@ def _edges(reference: Histogram, current: Histogram) -> np.ndarray:
             cumulative = np.cumsum(counts) / counts.sum()
             lower, upper = _inside(side)
             low = min(low, lower[np.searchsorted(cumulative, TAIL)])
-            high = max(high, upper[min(np.searchsorted(cumulative, 1 - TAIL), len(upper) - 1)])
+            high = max(high, upper[min(int(np.searchsorted(cumulative, 1 - TAIL)), len(upper) - 1)])
+    if not np.isfinite(low):
+        return np.linspace(0.0, 1.0, BARS + 1)
+    supports = np.concatenate([reference.support, current.support])
+    if np.array_equal(supports, np.floor(supports)) and high < EXACT_WHOLE and low > -EXACT_WHOLE:
+        # As many whole numbers in each bar, else some would stand out for holding one more.
+        step = np.ceil((high - low + 1) / BARS)
+        return np.asarray(low - 0.5 + step * np.arange(np.ceil((high - low + 1) / step) + 1))
     if not low < high:
-        low, high = (low - 0.5, low + 0.5) if np.isfinite(low) else (0.0, 1.0)
+        low, high = low - max(abs(low), 1.0) / 2, low + max(abs(low), 1.0) / 2
     # Not high - low, which may exceed the largest number.
     share = np.linspace(0.0, 1.0, BARS + 1)
     return np.asarray(low * (1 - share) + high * share)
+
+
+def _shown(value: float, is_time: bool) -> str:
+    """A number, or the day of a time, which profiles hold as days since 1970."""
+    if is_time and abs(value) < 1e6:
+        return str(np.datetime64("1970-01-01") + np.timedelta64(int(np.floor(value)), "D"))
+    return f"{value:.4g}"
 
 
 def _inside(side: Histogram) -> tuple[np.ndarray, np.ndarray]:
@@ -198,12 +215,13 @@ def _inside(side: Histogram) -> tuple[np.ndarray, np.ndarray]:
 def _on_bars(side: Histogram, edges: np.ndarray) -> np.ndarray:
     """Shares of all rows per bar. A bin's rows are spread over it evenly."""
     counts = side.counts[0]
+    bars = len(edges) - 1
     if not counts.sum() > 0:
-        return np.zeros(BARS)
+        return np.zeros(bars)
     lower, upper = _inside(side)
     is_point = upper <= lower
-    bar = np.clip(np.searchsorted(edges, lower, side="right") - 1, 0, BARS - 1)
-    drawn = np.bincount(bar[is_point], weights=counts[is_point], minlength=BARS).astype(float)
+    bar = np.clip(np.searchsorted(edges, lower, side="right") - 1, 0, bars - 1)
+    drawn = np.bincount(bar[is_point], weights=counts[is_point], minlength=bars).astype(float)
     if (~is_point).any():
         low, high, held = lower[~is_point, None], upper[~is_point, None], counts[~is_point, None]
         ends = edges.copy()
