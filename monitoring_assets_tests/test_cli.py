@@ -47,7 +47,7 @@ def test_the_table_is_told_within_100_columns_with_the_worst_first(files: dict[s
 
 def test_json_is_all_of_the_output_and_has_null_where_nothing_is_defined(files: dict[str, str]) -> None:
     code, out, _ = run(files["one"], files["moved"], "--json")
-    told = json.loads(out, parse_constant=lambda text: pytest.fail(text))
+    told = json.loads(out, parse_constant=pytest.fail)
     assert (code, told["drifted_features"], told["is_drifted"]) == (1, ["x, [bold]y[/]"], True)
     undefined = [row for row in told["scores"] if row["feature"] == "gap" and row["method"] == "ks"]
     assert undefined[0]["score"] is None

@@ -23,6 +23,8 @@ DRAWS = (200, 2_000)
 CELLS = 600_000
 # Of the floor, in effects: half of it in squares, which is what limits are estimated from.
 FAR_BELOW = 0.7
+# Draws that must lie beyond a limit for it to be counted. The shape of the tail is extrapolated, never below the second largest.
+COUNTED = 5
 # Effective rows beyond which noise falls with their square root, so fewer can be dealt.
 MOST_ROWS = 10_000
 # Bins a numeric column is joined into while it is shuffled.
@@ -104,7 +106,7 @@ def shuffled_thresholds(
         deals = Deals(pair.kind, reference.astype(float), (pool - reference).astype(float), positions, groups)
         for method in methods:
             squares = np.nan_to_num(to_effect(method, np.nan_to_num(deals.scores(method)), dealt)) ** 2
-            limits[method] = float(np.sqrt(_tail(squares, rate)))
+            limits[method] = float(np.sqrt(_limit(squares, rate)))
         floors = {method: float(to_effect(method, np.array(SCALES[method].practical[0]))) for method in methods}
         if all(limits[method] * np.sqrt(dealt / effective) < FAR_BELOW * floors[method] for method in methods):
             break
@@ -112,6 +114,12 @@ def shuffled_thresholds(
         method: CalibratedThreshold(method, rows[0], np.array([dealt]), np.array([limit]), 0.0)
         for method, limit in limits.items()
     }
+
+
+def _limit(squares: Array, rate: float) -> float:
+    """The squared effect exceeded at `rate`: counted where enough draws lie beyond, else from the shape of the tail."""
+    is_counted = rate * len(squares) >= COUNTED
+    return float(np.quantile(squares, 1 - rate, method="higher")) if is_counted else _tail(squares, rate)
 
 
 def _joined(counts: Array, positions: Array) -> tuple[Array, Array]:

