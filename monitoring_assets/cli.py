@@ -1,5 +1,7 @@
 """The command `monitoring-assets`. Each subcommand parses, calls, prints; what it does is written elsewhere."""
 
+import csv
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,14 +38,59 @@ def demo(
         run_demo(serve_ui=ui, summary_path=json, fresh=fresh, port=port)
 
 
+@app.command()
+def drift(
+    reference: Annotated[str, typer.Argument(help="Parquet or CSV file, or a quoted pattern such as 'march/*.parquet'.")],
+    current: Annotated[str, typer.Argument(help="The same, for the rows to judge.")],
+    json: Annotated[bool, typer.Option("--json", help="Print JSON instead of the table.")] = False,
+    html: Annotated[Path | None, typer.Option(help="Also write a page with the distributions to this file.")] = None,
+    features: Annotated[list[str] | None, typer.Option(help="Columns to compare, a,b,c; all in common unless given.")] = None,
+    categorical: Annotated[list[str] | None, typer.Option(help="Columns to take as categories, such as codes.")] = None,
+    methods: Annotated[list[str] | None, typer.Option(help="Such as psi,ks,js,wasserstein,chi2,missingness.")] = None,
+    false_alarm_rate: Annotated[float, typer.Option(help="Share of quiet comparisons that may alarm.")] = 0.01,
+    weight: Annotated[str | None, typer.Option(help="Column that says how many rows each row stands for.")] = None,
+) -> None:
+    """Compare two tables: has the second drifted from the first?
+
+    Exit status 0: quiet. 1: drifted. 2: nothing could be judged, or an error.
+    """
+    with _told(exit_code=2):
+        from monitoring_assets.drift.comparison import drift_report
+        from monitoring_assets.reporting.drift_page import write_page
+        from monitoring_assets.reporting.drift_terminal import as_json, print_report
+
+        report = drift_report(
+            reference, current, features=_names(features), categorical=_names(categorical) or (), methods=_names(methods),
+            false_alarm_rate=false_alarm_rate, weight=weight,
+        )  # fmt: skip
+        if html:
+            write_page(html, report)
+        if json:
+            typer.echo(as_json(report))
+        else:
+            print_report(report)
+    raise typer.Exit(2 if not report.is_judged else 1 if report.drifted else 0)
+
+
+def _names(given: list[str] | None) -> list[str] | None:
+    """Comma-separated names, each perhaps in double quotes; the option may come several times."""
+    return [name for part in csv.reader(given) for name in part] if given else None
+
+
 @contextmanager
-def _told() -> Iterator[None]:
-    """An error of ours is a message and exit code 1; a traceback would hide the remedy."""
+def _told(exit_code: int = 1) -> Iterator[None]:
+    """An error of ours is a message and an exit code; a traceback would hide the remedy."""
     try:
         yield
     except (PermanentError, TransientError) as error:
         typer.secho(f"{type(error).__name__}: {error}", fg="red", err=True)
-        raise typer.Exit(1) from None
+        raise typer.Exit(exit_code) from None
+    except Exception:
+        # Python's own exit status for a bug is 1, which for `drift` would say "drifted".
+        if exit_code == 1:
+            raise
+        traceback.print_exc()
+        raise typer.Exit(exit_code) from None
 
 
 if __name__ == "__main__":

@@ -37,6 +37,10 @@ class ColumnUnusable(PermanentError):
     """A column to be profiled is missing, or of a type or content that its kind does not allow."""
 
 
+class ComparisonImpossible(PermanentError):
+    """Two tables cannot be compared as asked: no column in common, contradictory types, an unknown method."""
+
+
 class BaselineMissing(PermanentError):
     """Scoring needs a reference baseline and there is none."""
 

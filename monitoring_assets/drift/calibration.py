@@ -163,7 +163,7 @@ def simulated_noise(
         for method in methods:
             scores = np.concatenate([pair.apply(method)[0] for pair in pairs])
             squares = np.nan_to_num(to_effect(method, scores, effective)) ** 2
-            found[method].append((float(squares.mean()), float(squares.var()), _tail(squares, rate)))
+            found[method].append((float(squares.mean()), float(squares.var()), tail(squares, rate)))
     return {method: _falling(*np.array(rows).T) for method, rows in found.items()}
 
 
@@ -208,7 +208,7 @@ def _days_like(reference: Histogram, support: Array, counts: Array, missing: Arr
     )
 
 
-def _tail(squares: Array, rate: float) -> float:
+def tail(squares: Array, rate: float) -> float:
     """The value exceeded at `rate`, far beyond the draws: a Pearson III (shifted gamma) tail through their three moments.
 
     Squared effects are sums of squares, whose limit is a mixture of χ², close to a gamma. Where draws are few and coarse (one

@@ -111,9 +111,9 @@ def without_damaged(connection: duckdb.DuckDBPyConnection, readings: Sequence[Re
 def scan_sql(files: Sequence[str], columns: dict[str, str], delimiter: str | None) -> str:
     """A table function that reads files of one layout. CSV stays text: the contract says what it means."""
     if delimiter is None:
-        return f"read_parquet({_listed(files)}, filename = '{SOURCE_FILE}', hive_types_autocast = false)"
+        return f"read_parquet({listed(files)}, filename = '{SOURCE_FILE}', hive_types_autocast = false)"
     declared = ", ".join(f"{_literal(name)}: 'VARCHAR'" for name in columns)
-    return f"read_csv({_listed(files)}, {_dialect(delimiter)}, auto_detect = false, columns = {{{declared}}})"
+    return f"read_csv({listed(files)}, {csv_dialect(delimiter)}, auto_detect = false, columns = {{{declared}}})"
 
 
 def told(error: Exception) -> str:
@@ -123,7 +123,7 @@ def told(error: Exception) -> str:
     return "; ".join([lines[0], *kept])[:500] if lines else type(error).__name__
 
 
-def _dialect(delimiter: str) -> str:
+def csv_dialect(delimiter: str) -> str:
     """RFC 4180. DuckDB's sniffer would leave out lines that start with # and, to make a file fit, its first or last lines."""
     return (
         f"header = true, delim = {_literal(delimiter)}, quote = '\"', escape = '\"', comment = '', skip = 0, "
@@ -161,7 +161,7 @@ def _layout(connection: duckdb.DuckDBPyConnection, path: str, needed: Sequence[s
         scan = (
             scan_sql([path], {}, None)
             if delimiter is None
-            else f"read_csv({_listed([path])}, {_dialect(delimiter)}, {HEADER_ONLY})"
+            else f"read_csv({listed([path])}, {csv_dialect(delimiter)}, {HEADER_ONLY})"
         )
         try:
             described = connection.execute(f"DESCRIBE SELECT * FROM {scan}").fetchall()
@@ -178,7 +178,7 @@ def _layout(connection: duckdb.DuckDBPyConnection, path: str, needed: Sequence[s
     return reasons[0]
 
 
-def _listed(files: Sequence[str]) -> str:
+def listed(files: Sequence[str]) -> str:
     return "[" + ", ".join(map(_literal, files)) + "]"
 
 

@@ -151,8 +151,10 @@ def read_histograms(
     heads = found.select(
         ["segment", "feature", "kind", "day", "row_count", "squared_weight", "missing", "is_exact", "minimum", "maximum"]
     ).to_pandas()
+    if heads.empty:
+        return {}
     keys = pd.MultiIndex.from_frame(heads[["segment", "feature"]])
-    starts: list[int] = np.flatnonzero(_changes(keys.codes[0]) | _changes(keys.codes[1])).tolist() if len(heads) else []
+    starts: list[int] = np.flatnonzero(_changes(keys.codes[0]) | _changes(keys.codes[1])).tolist()
     histograms: dict[Key, Histogram] = {}
     for start, stop in zip(starts, [*starts[1:], len(heads)], strict=True):
         head, part = heads.iloc[start:stop], found.slice(start, stop - start)

@@ -81,7 +81,8 @@ def _put_champion_in_force(monitor: DagsterMonitor, auc: float) -> None:
     """A baseline that says the model was that good, as a promotion leaves it."""
     with monitor.warehouse() as connection:
         rows = connection.execute(
-            "SELECT day, 0.5 AS score, 'US' AS country FROM (SELECT DISTINCT day FROM example.baseline_profiles), range(50) ORDER BY 1"
+            "SELECT day, 0.5 AS score, 'US' AS country FROM (SELECT DISTINCT day FROM example.baseline_profiles), range(50) "
+            "ORDER BY day"
         ).df()
         build_candidate_baseline(connection, monitor.spec, rows, "1", "auc", auc)
         put_in_force(connection, monitor.spec, "1", UNLABELLED)

@@ -1,0 +1,103 @@
+"""Thresholds for two samples without days: what sampling alone does to a score, from shuffling the rows of both sides.
+
+If both sides come from one population, which row lies on which side is chance. So the rows are pooled and dealt out again, many
+times, and scored; that holds at any size, for heavy tails and for values seen once, where drawing from the reference's own
+shares does not. Pooled counts are all it needs, no rows. Source: Good, Permutation, Parametric and Bootstrap Tests (2005),
+chapter 3. Thresholds that know how days differ are in `calibration.py`.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from monitoring_assets.drift.calibration import tail
+from monitoring_assets.drift.distances import Array
+from monitoring_assets.drift.scores import Comparison
+from monitoring_assets.drift.thresholds import SCALES, CalibratedThreshold, to_effect
+
+# The first few tell where noise is so far below the practical floor that the floor is the threshold; the others need all.
+DRAWS = (200, 2_000)
+# Draws times bins. A score of many bins is a sum of many parts, whose tail fewer draws tell.
+CELLS = 600_000
+# Of the floor, in effects: half of it in squares, which is what limits are estimated from.
+FAR_BELOW = 0.7
+# Draws that must lie beyond a limit for it to be counted. The shape of the tail is extrapolated, never below the second largest.
+COUNTED = 5
+# Effective rows beyond which noise falls with their square root, so fewer can be dealt.
+MOST_ROWS = 10_000
+# Bins a numeric column is joined into while it is shuffled.
+BINS = 240
+
+
+def shuffled_thresholds(
+    pair: Comparison, methods: Sequence[str], rate: float, generator: np.random.Generator
+) -> dict[str, CalibratedThreshold]:
+    """Thresholds that a score of two samples of one population exceeds at most at `rate`, and never below a practical effect.
+
+    Parameters
+    ----------
+    pair
+        One reference and one current day on common bins.
+    rate
+        Share of quiet comparisons that may alarm, per method: the whole comparison's rate ÷ its scores (Bonferroni).
+    """
+    rows = [float(side[0]) for side in pair.effective_rows]
+    effective = rows[0] * rows[1] / (rows[0] + rows[1])
+    scale = min(1.0, MOST_ROWS / effective)
+    counts = np.append(pair.reference[0] + pair.current[0], pair.reference_missing[0] + pair.current_missing[0])
+    positions = pair.positions[0]
+    if pair.kind == "numeric":
+        counts, positions = _joined(counts, positions)
+    taken = max(round(rows[0] * scale), 1)
+    pool = _whole(counts, taken + max(round(rows[1] * scale), 1))
+    dealt = taken * (pool.sum() - taken) / pool.sum()
+    limits: dict[str, float] = {}
+    for draws in (DRAWS[0], int(np.clip(CELLS // len(pool), *DRAWS))):
+        reference = generator.multivariate_hypergeometric(pool, taken, draws, method="marginals")
+        deals = _dealt(pair, positions, reference.astype(float), (pool - reference).astype(float))
+        for method in methods:
+            squares = np.nan_to_num(to_effect(method, np.nan_to_num(deals.apply(method)[0]), effective)) ** 2
+            limits[method] = float(np.sqrt(_limit(squares, rate)))
+        floors = {method: float(to_effect(method, np.array(SCALES[method].practical[0]))) for method in methods}
+        if all(limits[method] * np.sqrt(dealt / effective) < FAR_BELOW * floors[method] for method in methods):
+            break
+    return {method: CalibratedThreshold(method, np.array([dealt]), np.array([limit]), 0.0) for method, limit in limits.items()}
+
+
+def _dealt(pair: Comparison, positions: Array, reference: Array, current: Array) -> Comparison:
+    """Both sides after each shuffle: counts (D, K + 1) with the missing rows last, and where numbers lie (K,)."""
+    support = pair.support if pair.kind == "categorical" else positions
+    rows = (np.full(len(current), pair.effective_rows[0][0]), np.full(len(current), pair.effective_rows[1][0]))
+    widths, positions = np.zeros((1, len(support))), np.broadcast_to(positions, (len(current), len(positions)))
+    sides = (reference[:, :-1], current[:, :-1], reference[:, -1], current[:, -1])
+    return Comparison(pair.kind, support, widths, positions, *sides, rows)
+
+
+def _limit(squares: Array, rate: float) -> float:
+    """The squared effect exceeded at `rate`: counted where enough draws lie beyond, else from the shape of the tail."""
+    is_counted = rate * len(squares) >= COUNTED
+    return float(np.quantile(squares, 1 - rate, method="higher")) if is_counted else tail(squares, rate)
+
+
+def _joined(counts: Array, positions: Array) -> tuple[Array, Array]:
+    """Counts (K + 1,) on at most about `BINS` bins of equal mass; each lies where its rows do on average."""
+    held = np.flatnonzero(counts[:-1])
+    mass, place = counts[held], positions[held]
+    if len(held) > BINS:
+        group = np.floor((np.cumsum(mass) - mass) / mass.sum() * BINS)
+        starts = np.flatnonzero(np.diff(group, prepend=-1))
+        total = np.add.reduceat(mass, starts)
+        place = np.add.reduceat(mass / np.repeat(total, np.diff([*starts, len(mass)])) * place, starts)
+        mass = total
+    if len(mass) == 0:
+        mass, place = np.zeros(1), np.zeros(1)
+    return np.append(mass, counts[-1]), place
+
+
+def _whole(counts: Array, total: int) -> Array:
+    """Whole rows in the same shares, `total` in all: the largest remainders are rounded up."""
+    exact = counts / counts.sum() * total
+    whole = np.floor(exact).astype(np.int64)
+    short = total - int(whole.sum())
+    whole[np.argsort(whole - exact, kind="stable")[:short]] += 1
+    return whole

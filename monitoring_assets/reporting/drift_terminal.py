@@ -1,0 +1,114 @@
+"""A comparison of two tables as text for a terminal and as JSON for programs; the page is `drift_page.py`."""
+
+import json
+import math
+from typing import TYPE_CHECKING, Any
+
+from monitoring_assets.drift.comparison import DriftReport
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+# Quiet features listed after the drifted ones.
+QUIET_SHOWN = 30
+COLOURS = {"severe": "bold red", "moderate": "red", "minor": "yellow", "ok": "green"}
+
+
+def print_report(report: DriftReport) -> None:
+    """The table, then what is to be known about it. As wide as the terminal; 100 columns where there is none."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 100
+    console.print(feature_table(report))
+    for line in told_lines(report):
+        console.print(line, markup=False)
+
+
+def feature_table(report: DriftReport) -> "Table":
+    """One line per feature, its worst method, worst first; quiet ones up to `QUIET_SHOWN`."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("feature", overflow="fold", max_width=30)
+    for name in ("kind", "change", "worst method"):
+        table.add_column(name)
+    for name in ("score", "threshold", "× threshold"):
+        table.add_column(name, justify="right")
+    table.add_column("severity", overflow="fold", max_width=40)
+    for row in report.features.head(len(report.drifted) + QUIET_SHOWN).itertuples():
+        numbers = [Text(number(value)) for value in (row.score, row.threshold, row.excess)]
+        severity = Text(row.severity, COLOURS[row.severity]) if row.severity else Text(f"not judged: {row.reason}")
+        table.add_row(Text(printable(row.feature)), row.kind, row.change or "", row.method, *numbers, severity)
+    return table
+
+
+def told_lines(report: DriftReport) -> list[str]:
+    """What stands below the table: the verdict, the types, what was left out, how thresholds were set."""
+    hidden = len(report.features) - len(report.drifted) - QUIET_SHOWN
+    lines = [f"... and {hidden} more, not drifted"] if hidden > 0 else []
+    lines += [
+        "",
+        f"{report.verdict}: {report.names[1]} ({report.rows[1]:,} rows) against {report.names[0]} ({report.rows[0]:,} rows)",
+    ]
+    for kind in ("numeric", "categorical"):
+        names = [column.name for column in report.columns if column.kind == kind]
+        lines += [f"{kind}: {shortened(names)}"] if names else []
+    lines += [f"left out: {name!r}, {why}" for name, why in report.left_out.items()]
+    return [printable(line) for line in [*lines, *report.notes, f"Thresholds: {report.thresholds}."]]
+
+
+def as_json(report: DriftReport) -> str:
+    """Verdict, features and scores; what is nan or infinite is null."""
+    rows = report.scores.to_dict("records")
+    content = {
+        "verdict": report.verdict,
+        "is_drifted": bool(report.drifted),
+        "is_judged": report.is_judged,
+        "drifted_features": report.drifted,
+        "reference": {"name": report.names[0], "rows": report.rows[0]},
+        "current": {"name": report.names[1], "rows": report.rows[1]},
+        "columns": [{"feature": column.name, "kind": column.kind, "types": column.types} for column in report.columns],
+        "left_out": report.left_out,
+        "notes": report.notes,
+        "false_alarm_rate": report.false_alarm_rate,
+        "thresholds": report.thresholds,
+        "scores": [{name: _plain(value) for name, value in row.items()} for row in rows],
+    }
+    return json.dumps(content, indent=2, allow_nan=False)
+
+
+def number(value: float) -> str:
+    """Three significant digits; a dash where undefined.
+
+    >>> number(0.12345), number(12345.6), number(float("nan"))
+    ('0.123', '12,346', '–')
+    """
+    if math.isnan(value):
+        return "–"
+    return f"{value:,.0f}" if 1000 <= abs(value) < 1e9 else f"{value:.3g}"
+
+
+def printable(text: str) -> str:
+    r"""Control characters shown, not obeyed: names from data may hold a terminal's commands.
+
+    >>> printable("a\x1b[2Jb")
+    'a\\x1b[2Jb'
+    """
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
+
+
+def shortened(names: list[str], most: int = 12) -> str:
+    """Names up to `most` of them, and how many more.
+
+    >>> shortened(["a", "b", "c"], most=2)
+    'a, b and 1 more'
+    """
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _plain(value: Any) -> Any:
+    plain = value.item() if hasattr(value, "item") else value
+    return None if isinstance(plain, float) and not math.isfinite(plain) else plain

@@ -1,0 +1,352 @@
+"""Comparing two tables: closed forms, scipy's numbers, quiet at any size, and every kind of bad input told by name."""
+
+import subprocess
+import sys
+from decimal import Decimal
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from monitoring_assets.drift import compare
+from monitoring_assets.drift.comparison import drift_report
+from monitoring_assets.errors import ColumnUnusable, ComparisonImpossible, PermanentError, SourceUnreadable
+from monitoring_assets.monitor_spec import ALL_CATEGORICAL_METHODS, ALL_NUMERIC_METHODS
+
+RANDOM = np.random.default_rng(3)
+METHODS = sorted({*ALL_NUMERIC_METHODS, *ALL_CATEGORICAL_METHODS})
+
+
+def frame(rows: int = 200, shift: float = 0.0, seed: int = 0) -> pd.DataFrame:
+    random = np.random.default_rng(seed)
+    return pd.DataFrame({"x": random.normal(shift, 1, rows), "c": random.choice(list("abc"), rows)})
+
+
+def scores(reference: object, current: object, **kwargs: object) -> pd.Series:
+    return compare(reference, current, **kwargs).set_index(["feature", "method"])["score"]
+
+
+@pytest.mark.parametrize(("shift", "psi"), [(0.25, 0.059816), (0.5, 0.237749), (1.0, 0.926142)])
+def test_two_normals_of_a_million_rows_have_their_closed_forms(shift: float, psi: float) -> None:
+    sides = [pa.table({"x": np.random.default_rng(seed).normal(mean, 1, 1_000_000)}) for seed, mean in ((0, 0.0), (1, shift))]
+    found = scores(*sides, methods=["psi", "ks", "hellinger", "wasserstein", "tv"])["x"]
+    overlap = 2 * stats.norm.cdf(shift / 2) - 1
+    expected = {"psi": psi, "ks": overlap, "tv": overlap, "hellinger": np.sqrt(1 - np.exp(-(shift**2) / 8)), "wasserstein": shift}
+    for method, value in expected.items():
+        assert found[method] == pytest.approx(value, rel=0.01, abs=0.002), method
+
+
+def test_scores_are_scipys() -> None:
+    reference, current = RANDOM.normal(size=500), RANDOM.normal(0.2, 1.2, 400)
+    words = RANDOM.choice(list("abcd"), 500), RANDOM.choice(list("abcd"), 400, p=[0.4, 0.3, 0.2, 0.1])
+    table = compare(pd.DataFrame({"x": reference, "c": words[0]}), pd.DataFrame({"x": current, "c": words[1]}), methods=METHODS)
+    found = table.set_index(["feature", "method"])
+    assert found.loc[("x", "ks"), "score"] == pytest.approx(stats.ks_2samp(reference, current).statistic)
+    assert found.loc[("x", "wasserstein"), "score"] == pytest.approx(
+        stats.wasserstein_distance(reference, current) / reference.std()
+    )
+    expected = stats.chi2_contingency([[np.sum(side == word) for word in "abcd"] for side in words], correction=False)
+    assert found.loc[("c", "chi2"), "score"] == pytest.approx(expected.statistic)
+    assert found.loc[("c", "chi2"), "p_value"] == pytest.approx(expected.pvalue)
+    assert found.loc[("c", "ks"), "reason"] == "ks does not compare categorical columns"
+
+
+def population(seed: int, rows: int) -> pd.DataFrame:
+    """What is hard to keep quiet: heavy tails, spikes, rare values, ids, thousands of categories, missing values."""
+    random = np.random.default_rng(seed)
+    return pd.DataFrame(
+        {
+            "normal": random.normal(size=rows), "log-normal": random.lognormal(0, 2, rows), 
+            "cauchy": random.standard_cauchy(rows),
+            "rare": np.where(random.random(rows) < 0.01, 5.0, 0.0), "missing": np.where(random.random(rows) < 0.3, np.nan, 1.0),
+            "id": [f"id {place}" for place in random.permutation(rows)],
+            "zipf": random.zipf(1.5, rows).clip(0, 5_000).astype(str),
+            "many": random.integers(0, 3_000, rows).astype(str),
+        }
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("reference", "current", "seeds"), [(100, 100, 40), (1_000, 100, 20), (1_000, 1_000, 10)])
+def test_shuffled_rows_are_quiet(reference: int, current: int, seeds: int) -> None:
+    # At a rate of 1 % the chance of more alarms than this is below 1 in 1,000.
+    alarms = 0
+    for seed in range(seeds):
+        rows = population(seed, reference + current)
+        alarms += bool(compare(rows[:reference], rows[reference:])["drifted"].any())
+    assert alarms <= stats.binom.isf(0.001, seeds, 0.01)
+
+
+def test_a_hundred_thousand_shuffled_rows_are_quiet() -> None:
+    for seed in range(3):
+        rows = pa.Table.from_pandas(population(seed, 200_000))
+        assert not compare(rows[:100_000], rows[100_000:])["drifted"].any()
+
+
+def test_the_stated_rate_holds_where_it_can_be_counted() -> None:
+    """A tenth of comparisons may alarm; far fewer do, for scores of one column alarm together."""
+    rates = [
+        compare(frame(300, seed=2 * s), frame(300, seed=2 * s + 1), false_alarm_rate=0.1)["drifted"].any() for s in range(80)
+    ]
+    assert 0 < np.mean(rates) <= 0.1 + 3 * np.sqrt(0.09 / 80)
+
+
+@pytest.mark.parametrize(("rows", "shift"), [(100, 1.0), (1_000, 0.3), (100_000, 0.15)])
+def test_a_shift_that_matters_is_found(rows: int, shift: float) -> None:
+    found = [compare(frame(rows, seed=s), frame(rows, shift, seed=s + 99)) for s in range(10)]
+    assert np.mean([table.loc[table["feature"] == "x", "drifted"].any() for table in found]) >= 0.9
+    assert not any(table.loc[table["feature"] == "c", "drifted"].any() for table in found)
+    assert found[0]["feature"][0] == "x"
+    assert found[0]["change"][0] == "shift"
+
+
+def test_a_table_and_itself_are_quiet_with_zero_scores() -> None:
+    table = compare(frame(), frame(), methods=METHODS)
+    assert (table["score"].dropna() == 0).all()
+    assert not table["drifted"].any()
+    assert list(table.columns[:7]) == ["feature", "method", "score", "p_value", "threshold", "drifted", "reason"]
+    assert (table["score"].isna() == table["reason"].notna()).all()
+
+
+def test_every_kind_of_table_gives_the_same_scores(tmp_path: Path) -> None:
+    one, other = frame(2_000), frame(2_000, 0.3, seed=1)
+    for name, side in (("one", one), ("other", other)):
+        side.to_parquet(tmp_path / f"{name}.parquet")
+        side.to_csv(tmp_path / f"{name} [1].csv.gz", index=False, sep=";")
+        for place in range(2):
+            side[place::2].to_parquet(tmp_path / f"{name}-{place}.parquet")
+    expected = scores(one, other)
+    arrow = pa.Table.from_pandas(one), pa.Table.from_pandas(other)
+    pairs = [
+        arrow,
+        (arrow[0].to_reader(), arrow[1].to_reader()),
+        (tmp_path / "one.parquet", str(tmp_path / "other.parquet")),
+        (f"{tmp_path}/one-*.parquet", [tmp_path / "other-0.parquet", tmp_path / "other-1.parquet"]),
+        (tmp_path / "one [1].csv.gz", tmp_path / "other [1].csv.gz"),
+        (tmp_path / "one.parquet", tmp_path / "other [1].csv.gz"),
+    ]
+    for pair in pairs:
+        pd.testing.assert_series_equal(scores(*pair)[expected.index], expected, rtol=1e-9)
+
+
+def test_row_order_changes_nothing() -> None:
+    one, other = frame(500), frame(500, 0.2, seed=1)
+    pd.testing.assert_frame_equal(compare(one, other), compare(one.sample(frac=1, random_state=1), other[::-1]))
+
+
+def test_weights_count_as_rows() -> None:
+    one = frame(300).assign(w=np.tile([1, 2, 3], 100))
+    repeated = one.loc[one.index.repeat(one["w"])]
+    methods = ["psi", "ks", "wasserstein", "js", "missingness"]
+    weighted = scores(one, frame(300, 1, 5).assign(w=1), weight="w", methods=methods)
+    plain = scores(repeated.drop(columns="w"), frame(300, 1, 5), methods=methods)
+    pd.testing.assert_series_equal(weighted.sort_index(), plain.sort_index())
+
+
+@pytest.mark.parametrize("wrong", [-1.0, np.nan, np.inf, None, "heavy"])
+def test_a_weight_that_is_none_is_told(wrong: object) -> None:
+    with pytest.raises(ColumnUnusable, match=r"column 'w' of the current holds 1 weights"):
+        compare(frame().assign(w=1), frame().assign(w=pd.Series([wrong] + [1.0] * 199, dtype=object).map(str)), weight="w")
+
+
+HOSTILE = [
+    'a"b',
+    "it's",
+    "x; DROP TABLE profiles",
+    "naïve Ünïcode 列",
+    "[bold]x[/]",
+    "day",
+    "",
+    " ",
+    "c0",
+    "A",
+    "a",
+    "weight",
+    "%s{0}",
+]
+
+
+def test_hostile_names_are_names(tmp_path: Path) -> None:
+    sides = [pd.DataFrame({name: RANDOM.normal(size=50) for name in HOSTILE}) for _ in range(2)]
+    assert set(compare(*sides)["feature"]) == set(HOSTILE)
+    in_files = [name for name in HOSTILE if name not in {"A", "", " "}]
+    for kind in ("parquet", "csv"):
+        paths = [tmp_path / f"it's {place} [x].{kind}" for place in range(2)]
+        for side, path in zip(sides, paths, strict=True):
+            side[in_files].to_parquet(path) if kind == "parquet" else side[in_files].to_csv(path, index=False)
+        assert set(compare(*paths)["feature"]) == set(in_files), kind
+
+
+def test_names_that_come_twice_are_refused(tmp_path: Path) -> None:
+    twice = pd.DataFrame(np.ones((40, 2)), columns=["x", "x"])
+    with pytest.raises(ColumnUnusable, match="same name: 'x', 'x'"):
+        compare(twice, twice)
+    frame().rename(columns={"c": "X"}).to_parquet(tmp_path / "t.parquet")
+    frame().rename(columns={"c": "X"}).to_csv(tmp_path / "t.csv", index=False)
+    for name in ("t.parquet", "t.csv"):
+        with pytest.raises(ColumnUnusable, match=f"{name}: columns with the same name but for upper and lower case: 'x', 'X'"):
+            compare(tmp_path / name, tmp_path / name)
+
+
+def test_columns_of_one_side_and_nested_ones_are_left_out_and_told() -> None:
+    one = frame().assign(only=1, nested=[[1]] * 200, raw=[b"x"] * 200)
+    report = drift_report(one, frame().assign(other=1, nested=[[1]] * 200, raw=[b"x"] * 200))
+    assert set(report.scores["feature"]) == {"x", "c"}
+    assert report.left_out["only"] == "only in the reference"
+    assert report.left_out["other"] == "only in the current table"
+    assert report.left_out["nested"].startswith("of type BIGINT[] in the reference")
+    with pytest.raises(ColumnUnusable, match="column 'nested' cannot be compared: of type BIGINT"):
+        compare(one, one, features=["nested"])
+
+
+def test_contradictory_types_are_told_together_and_can_be_taken_as_categories() -> None:
+    one, other = frame().assign(y=1, t="a"), frame().assign(y="n/a", t=pd.Timestamp("2026-01-01"))
+    with pytest.raises(ComparisonImpossible) as told:
+        compare(one, other)
+    for part in ("2 column(s)", "'y' has BIGINT in the reference (such as '1')", "VARCHAR in the current (such as 'n/a')", "'t'"):
+        assert part in str(told.value)
+    assert set(compare(one, other, features=["x"])["feature"]) == {"x"}
+    found = compare(one, other, categorical=["y", "t"]).set_index("feature")
+    assert (found.loc[["y", "t"], "kind"] == "categorical").all()
+    assert found.loc["y", "drifted"].any()
+
+
+def test_the_same_codes_are_the_same_categories_however_they_are_stored() -> None:
+    codes = np.repeat([7, 8], 50)
+    kinds = [codes, codes.astype(float), codes.astype(str), [Decimal(int(code)) for code in codes]]
+    for one in kinds:
+        for other in kinds:
+            assert (scores(pd.DataFrame({"x": one}), pd.DataFrame({"x": other}), features={"x": "categorical"}) == 0).all()
+
+
+def test_a_text_in_a_csv_column_of_numbers_is_shown(tmp_path: Path) -> None:
+    frame().to_csv(tmp_path / "one.csv", index=False)
+    frame().astype({"x": object}).replace({"x": {frame()["x"][150]: "oops"}}).to_csv(tmp_path / "other.csv", index=False)
+    with pytest.raises(
+        ComparisonImpossible, match=r"'x' has DOUBLE in the reference .* VARCHAR in the current \(such as 'oops'\)"
+    ):
+        compare(tmp_path / "one.csv", tmp_path / "other.csv")
+    with pytest.raises(ComparisonImpossible, match=r"'c' has VARCHAR .* and is to be numeric"):
+        compare(frame(), frame(), features={"c": "numeric"})
+
+
+def test_a_csv_column_without_values_is_of_the_other_sides_type(tmp_path: Path) -> None:
+    frame().to_csv(tmp_path / "one.csv", index=False)
+    frame().assign(x=None).to_csv(tmp_path / "other.csv", index=False)
+    found = compare(tmp_path / "one.csv", tmp_path / "other.csv").set_index(["feature", "method"])
+    assert found.loc[("x", "missingness"), "score"] == 1
+    assert found.loc[("x", "missingness"), "drifted"]
+    assert found.loc[("x", "ks"), "reason"] == "all values are missing in the current table"
+
+
+def test_files_of_one_side_may_differ_in_type_and_columns(tmp_path: Path) -> None:
+    pd.DataFrame({"x": np.arange(40)}).to_parquet(tmp_path / "1.parquet")
+    pd.DataFrame({"x": np.arange(40) + 0.5, "y": 1}).to_parquet(tmp_path / "2.parquet")
+    whole = pd.DataFrame({"x": np.concatenate([np.arange(40), np.arange(40) + 0.5]), "y": [None] * 40 + [1] * 40})
+    assert (scores(f"{tmp_path}/*.parquet", whole) == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("absent.parquet", None, "no file at"), ("*.nothing", None, "no file matches"), ("empty.parquet", b"", "is empty"),
+        ("no.parquet", b"hello world", "is not a Parquet file"), ("broken.parquet", b"PAR1 and no more", "cannot be read"),
+        ("table.xlsx", b"PK", "Parquet or CSV"), ("bad.csv.gz", b"no gzip", "cannot be read"), (".", None, "is a folder"),
+        ("uneven.csv", b"x,c\n1,a\n1,a,b,c\n", "cannot be read"),
+        ("latin.csv", "x,c\n1,\u00e9\n".encode("latin-1"), "cannot be read"),
+    ],
+)  # fmt: skip
+def test_files_that_cannot_be_read_are_named(tmp_path: Path, name: str, content: bytes | None, told: str) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(SourceUnreadable, match=told) as error:
+        compare(frame(), tmp_path / name)
+    assert str(tmp_path) in str(error.value)
+
+
+def test_arguments_that_make_no_sense_are_told() -> None:
+    for kwargs, told in (
+        ({"methods": ["pci"]}, "unknown method 'pci'; known: psi"), ({"methods": []}, "no method given"),
+        ({"false_alarm_rate": 0}, "false_alarm_rate is 0"), ({"features": {"x": "number"}}, "'x' is to be 'number'"),
+        ({"features": []}, "no column in common"),
+    ):  # fmt: skip
+        with pytest.raises(ComparisonImpossible, match=told):
+            compare(frame(), frame(), **kwargs)
+    for kwargs in ({"features": ["z"]}, {"weight": "z"}, {"categorical": ["z"]}):
+        with pytest.raises(ColumnUnusable, match="no column 'z' in the reference"):
+            compare(frame(), frame(), **kwargs)
+    with pytest.raises(ComparisonImpossible, match="have no column in common to compare: 'x'"):
+        compare(frame(), frame().add_prefix("other "))
+    with pytest.raises(ComparisonImpossible, match="the current is a dict"):
+        compare(frame(), {"x": [1]})
+
+
+@pytest.mark.parametrize("rows", [0, 1, 29])
+def test_too_few_rows_on_either_side_are_no_verdict(rows: int) -> None:
+    for sides, role in (((frame(), frame()[:rows]), "current table"), ((frame()[:rows], frame()), "reference")):
+        table = compare(*sides)
+        assert table["score"].isna().all()
+        assert set(table["reason"]) == {f"the {role} has {rows} rows, 30 needed"}
+        assert not drift_report(*sides).is_judged
+
+
+def test_numbers_beyond_floats_are_compared_and_told() -> None:
+    big = pd.DataFrame({"x": [2**70 + place for place in range(40)], "y": np.arange(40, dtype=np.uint64) + 2**63})
+    report = drift_report(big, big.assign(x=[-(2**70)] * 40))
+    assert report.features.set_index("feature").loc["x", "drifted"]
+    assert report.notes == ["numbers beyond 2^53 are compared as rounded to 64-bit floats: y"]
+
+
+def test_dates_and_zoned_times_are_numbers() -> None:
+    days = pd.date_range("2026-01-01", periods=100)
+    one = pd.DataFrame(
+        {"at": days, "zoned": days.tz_localize("Europe/Amsterdam"), "day": days.date, "n": np.arange(100) % 2 == 0}
+    )
+    moved = pd.DataFrame({"at": days, "zoned": days.tz_localize("UTC"), "day": days.date, "n": True})
+    report = drift_report(one, moved)
+    assert {column.kind for column in report.columns} == {"numeric"}
+    assert report.drifted == ["n"]
+
+
+CELLS = st.one_of(
+    st.none(), st.floats(), st.integers(-(2**80), 2**80), st.text(max_size=5), st.booleans(), st.dates(),
+    st.decimals(places=2, allow_nan=False), st.binary(max_size=3), st.lists(st.integers(), max_size=2),
+)  # fmt: skip
+UNIFORM = st.sampled_from([
+    st.floats(), st.floats(-5, 5), st.integers(-3, 3), st.integers(-(2**62), 2**62), st.text(max_size=3), st.booleans(),
+    st.datetimes(),
+    st.one_of(st.none(), st.floats(-1, 1)), st.one_of(st.none(), st.sampled_from("ab")),
+])  # fmt: skip
+
+
+@given(st.data())
+@settings(max_examples=40, deadline=None)
+def test_any_two_frames_are_compared_right_or_refused(data: st.DataObject) -> None:
+    names = data.draw(st.lists(st.text(max_size=4), min_size=1, max_size=3, unique=True))
+    kinds = {name: CELLS if data.draw(st.integers(0, 5)) == 0 else data.draw(UNIFORM) for name in names}
+    sides = []
+    for _ in range(2):
+        rows = data.draw(st.sampled_from([0, 1, 35, 60]))
+        sides.append(
+            pd.DataFrame({name: pd.Series(data.draw(st.lists(kinds[name], min_size=rows, max_size=rows))) for name in names})
+        )
+    try:
+        table = compare(*sides, methods=METHODS)
+    except PermanentError:
+        return
+    assert (table["score"].isna() == table["reason"].notna()).all()
+    assert not (table["drifted"] & table["score"].isna()).any()
+    for row in table[table["method"] == "ks"].dropna(subset=["score"]).itertuples():
+        values = [side[row.feature].dropna() for side in sides]
+        if all(side.dtype.kind in "fiub" for side in values):
+            finite = [side[np.isfinite(side.astype(float))].astype(float) for side in values]
+            assert abs(row.score - stats.ks_2samp(*finite, method="asymp").statistic) <= row.score_error_bound + 1e-9
+
+
+def test_loading_the_package_does_not_load_what_only_comparing_needs() -> None:
+    code = "import sys, monitoring_assets.drift.scores; assert 'monitoring_assets.drift.comparison' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
