@@ -147,7 +147,7 @@ def compare(
     >>> now = before.assign(amount=before["amount"] + 300)
     >>> compare(before, now)[["feature", "method", "score", "drifted"]].round(3).iloc[[0, -1]]
        feature       method  score  drifted
-    0   amount           js  0.531     True
+    0   amount  wasserstein  1.039     True
     8  country  missingness  0.000    False
     """
     return drift_report(
