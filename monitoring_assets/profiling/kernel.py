@@ -44,10 +44,12 @@ def fit_grids(connection: duckdb.DuckDBPyConnection, rows: str, columns: Mapping
             grids[column] = fit_numeric(connection, rows, x)
         else:
             found = connection.execute(
-                f"SELECT {x} AS category FROM {rows} WHERE category IS NOT NULL GROUP BY category "
+                f"SELECT {x} AS category, count(*) FROM {rows} WHERE category IS NOT NULL GROUP BY category "
                 f"ORDER BY count(*) DESC, category LIMIT {EXACT_LIMIT}"
             ).fetchall()
-            grids[column] = CategoryGrid(tuple(sorted(row[0] for row in found)))
+            # Of more than fit, those seen once are heavy by nothing but their name.
+            heavy = [name for name, count in found if count > 1 or len(found) < EXACT_LIMIT]
+            grids[column] = CategoryGrid(tuple(sorted(heavy)))
     return grids
 
 
