@@ -41,7 +41,8 @@ PROFILE_COLUMNS = {
     "counts": ("DOUBLE[]", "rows per bin or category, in the same order"),
 }
 
-# Tables every monitor has, besides `inference_log`, whose columns are the monitor's own: name -> column -> (type, meaning).
+# Tables every monitor has, besides `inference_log` and the samples, whose columns are the monitor's own:
+# name -> column -> (type, meaning).
 TABLES: dict[str, dict[str, tuple[str, str]]] = {
     "quarantine": {
         "day": ("DATE", "partition that delivered the row"),
@@ -89,7 +90,7 @@ TABLES: dict[str, dict[str, tuple[str, str]]] = {
     "thresholds": {
         "baseline_id": ("VARCHAR", "baseline it was calibrated from"),
         "segment": ("VARCHAR", "'column=value', or NULL for all rows"),
-        "feature": ("VARCHAR", "column that is compared"),
+        "feature": ("VARCHAR", "column that is compared, or '(all features)'"),
         "method": ("VARCHAR", "method of drift_scores"),
         "window_days": ("INTEGER", "days in the window"),
         "reference_rows": ("BIGINT", "rows of the baseline"),
@@ -105,7 +106,7 @@ TABLES: dict[str, dict[str, tuple[str, str]]] = {
         "day": ("DATE", "last day of the window"),
         "window_days": ("INTEGER", "days in the window"),
         "segment": ("VARCHAR", "'column=value', or NULL for all rows"),
-        "feature": ("VARCHAR", "column that was compared"),
+        "feature": ("VARCHAR", "column that was compared, or '(all features)'"),
         "method": ("VARCHAR", "psi, ks, js, wasserstein, chi2, missingness or another of `monitor_spec.Method`"),
         "score": ("DOUBLE", "value of the method, NaN where undefined"),
         "p_value": ("DOUBLE", "where the method has one"),
@@ -116,6 +117,7 @@ TABLES: dict[str, dict[str, tuple[str, str]]] = {
         "baseline_id": ("VARCHAR", "baseline compared with"),
         "score_error_bound": ("DOUBLE", "how far binning can have moved the score, 0 where it is exact"),
         "reason": ("VARCHAR", "why there is no score"),
+        "detail": ("VARCHAR", "of all features together: what inside moved most; NULL for the score of one column"),
     },
     "performance": {
         "day": ("DATE", "day of the predictions"),
@@ -233,7 +235,22 @@ def tables_of(spec: MonitorSpec) -> dict[str, dict[str, tuple[str, str]]]:
     """All tables of a monitor, its own `inference_log` first: name -> column -> (DuckDB type, meaning)."""
     log = {"day": ("DATE", "day of the event in the monitor's time zone")}
     log |= {name: (kind, f"column {name!r} of the log") for name, kind in spec.log_columns.items()}
-    return {"inference_log": log} | TABLES
+    return {"inference_log": log} | TABLES | _sample_tables(spec)
+
+
+def _sample_tables(spec: MonitorSpec) -> dict[str, dict[str, tuple[str, str]]]:
+    types = spec.log_columns
+    sample = {
+        "day": ("DATE", "day of the predictions, in the monitor's time zone"),
+        "sample_key": (
+            "DOUBLE",
+            "-ln(hash of the id) / weight; each day keeps the rows with the smallest, and so do merged days",
+        ),
+    } | {name: (types[name], f"feature {name!r} of the row") for name in spec.features}
+    return {
+        "daily_sample": sample,
+        "baseline_sample": {"baseline_id": ("VARCHAR", "baseline the day belongs to")} | sample,
+    }
 
 
 def ensure_tables(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) -> None:

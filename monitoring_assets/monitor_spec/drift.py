@@ -9,6 +9,8 @@ from monitoring_assets.monitor_spec.parts import NonNegative, PositiveInt, SpecM
 Method = Literal[
     "psi", "ks", "js", "wasserstein", "hellinger", "kl", "chi2", "tv", "linf", "cramer_von_mises", "missingness", "new_category"
 ]  # fmt: skip
+# Of all features together, from each day's sample of rows.
+MultivariateMethod = Literal["pca_reconstruction", "correlation", "domain_classifier"]
 # What a monitor computes unless told otherwise; the second pair is all that can be asked for.
 NUMERIC_METHODS: tuple[Method, ...] = ("psi", "ks", "js", "wasserstein", "missingness")
 CATEGORICAL_METHODS: tuple[Method, ...] = ("psi", "js", "chi2", "missingness")
@@ -46,16 +48,18 @@ class Drift(SpecModel):
 
     Cuts are constant (`thresholds`, or practice's usual ones) unless `calibrated` is set: then each score's threshold is
     estimated from the baseline, so that at most a share `false_alarm_rate` of quiet days has any alarm, over all columns,
-    methods and windows together, and only methods that `thresholds` names keep constant cuts.
+    methods and windows together, and only methods that `thresholds` names keep constant cuts. `multivariate_methods` compare
+    all features together (how they go with each other); they are calibrated unless `thresholds` names them.
     """
 
     numeric_methods: list[Method] = Field(default=list(NUMERIC_METHODS), min_length=1)
     categorical_methods: list[Method] = Field(default=list(CATEGORICAL_METHODS), min_length=1)
+    multivariate_methods: list[MultivariateMethod] = ["pca_reconstruction", "correlation"]
     windows_days: list[Annotated[int, Field(ge=1, le=366)]] = Field(default=[1, 7], min_length=1)
     minimum_rows: PositiveInt = 30
     calibrated: bool = False
     false_alarm_rate: Annotated[float, Field(gt=0, le=0.2)] = 0.01
-    thresholds: dict[Method, SeverityLevels] = {}
+    thresholds: dict[Method | MultivariateMethod, SeverityLevels] = {}
 
     @model_validator(mode="after")
     def _methods_fit_and_levels_rise(self) -> Self:

@@ -17,7 +17,7 @@ from monitoring_assets.monitor_spec.parts import SpecModel
 from monitoring_assets.monitor_spec.sources import Reference, Source
 
 # Columns the warehouse adds to the user's own, so no column of a log may be called so, nor start with two underscores.
-RESERVED_COLUMNS = frozenset({"day"})
+RESERVED_COLUMNS = frozenset({"day", "sample_key", "baseline_id"})
 # Schemas DuckDB has already, and the catalog that `data/warehouse.duckdb` is.
 RESERVED_NAMES = frozenset({"main", "information_schema", "pg_catalog", "temp", "system", "memory", "warehouse"})
 
@@ -99,7 +99,8 @@ class MonitorSpec(SpecModel):
         taken = sorted(n for n in (*columns, *times) if n.casefold() in RESERVED_COLUMNS or n.startswith("__") or not n.strip())
         if taken:
             raise ValueError(
-                f"a column may not be called {taken[0]!r}: 'day' and names that start with two underscores are the warehouse's "
+                f"a column may not be called {taken[0]!r}: {', '.join(sorted(RESERVED_COLUMNS))} and names that start with two "
+                "underscores are the warehouse's "
                 "own, and a name may not be blank; rename it in the source"
             )
         return self

@@ -75,6 +75,7 @@ def _daily_profile(spec: MonitorSpec) -> dg.AssetsDefinition:
     def daily_profile(context: dg.AssetExecutionContext, monitoring_home: MonitoringHome) -> None:
         from monitoring_assets.profiling.baselines import baselines_in_force, ensure_grids
         from monitoring_assets.profiling.kernel import write_profiles
+        from monitoring_assets.profiling.sample import write_samples
 
         days = days_of(context.partition_keys)
         with errors_for_dagster(), monitoring_home.connect(spec) as connection:
@@ -86,6 +87,9 @@ def _daily_profile(spec: MonitorSpec) -> dg.AssetsDefinition:
                 connection.execute(f"CREATE OR REPLACE TEMP TABLE profiled_days AS FROM {table(spec, 'daily_profile')} LIMIT 0")
                 write_profiles(connection, "profiled_days", rows, spec.watched_columns, grids, spec.segments)
                 replace_days(connection, table(spec, "daily_profile"), days, f"SELECT {columns} FROM profiled_days ORDER BY ALL")
+                sampled = table(spec, "daily_sample")
+                replace_days(connection, sampled, days, f"FROM {sampled} LIMIT 0")
+                write_samples(connection, sampled, rows, spec.id, list(spec.features))
             told = connection.execute(
                 "SELECT day, max(row_count), sum(null_count + nan_count + infinite_count) / greatest(sum(row_count), 1), "
                 "count(DISTINCT feature) FROM profiled_days WHERE segment IS NULL GROUP BY day"
@@ -193,7 +197,9 @@ def _tell_drift(context: dg.AssetExecutionContext, spec: MonitorSpec, part: "Sco
         )
         first = ordered.drop_duplicates("feature").head(5)
         drifted = ordered[ordered["rank"] > 0].drop_duplicates("feature")
-        plotted = rows[rows["method"] == rows["feature"].map(lambda column: leading[spec.watched_columns[column]])]
+        # The scores of all features together are plotted by method.
+        kinds = rows["feature"].map(spec.watched_columns)
+        plotted = rows[kinds.isna() | (rows["method"] == kinds.map(leading))]
         shown: dict[str, Any] = {
             "baseline_id": part.baseline.baseline_id,
             "drifted_columns": len(drifted),
