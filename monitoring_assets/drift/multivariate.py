@@ -123,11 +123,12 @@ class Structure:
         return (matrix[:, self.varying] - self.mean) / self.scale
 
     def ranked(self, matrix: Array) -> Array:
-        ranks = np.full((len(matrix), len(self.names)), np.nan)
+        ranks = np.empty((len(matrix), len(self.names)))
         for place, (column, ordered) in enumerate(zip(matrix.T[self.varying], self.ordered, strict=True)):
-            held = np.isfinite(column)
-            sides = (np.searchsorted(ordered, column[held], side=side) for side in ("left", "right"))
-            ranks[held, place] = sum(sides) / (2 * len(ordered))
+            # Values repeat: each distinct one is looked up once. nan has the code -1, and so the last place.
+            codes, values = pd.factorize(column)
+            below, above = (np.searchsorted(ordered, values, side=side) for side in ("left", "right"))
+            ranks[:, place] = np.append((below + above) / (2 * len(ordered)), np.nan)[codes]
         return ranks
 
     @cached_property
@@ -269,7 +270,7 @@ def correlation(reference: Structure, ranks: Array) -> Score:
 
 
 def domain_classifier(reference: Structure, rows: Array) -> Score:
-    """AUC, cross-validated, of a classifier that is to tell today's rows from the reference's.
+    """AUC, the mean over folds of cross-validation, of a classifier that is to tell today's rows from the reference's.
 
     1/2 (no better than chance: alike; noise may put it below) to 1 (told apart without error). Gradient boosted trees on at most
     `CLASSIFIER_ROWS` of either side, the same folds and seed for the same rows in any order. `detail` ranks features by how much
@@ -285,21 +286,23 @@ def domain_classifier(reference: Structure, rows: Array) -> Score:
         return Score(np.nan, reason=f"{min(map(len, sides))} rows, {2 * FOLDS} needed on each side")
     x, y = np.concatenate(sides), np.repeat([0, 1], [len(side) for side in sides])
     generator = np.random.default_rng(0)
-    predicted, lost = np.zeros(len(y)), np.zeros(x.shape[1])
+    aucs, lost = [], np.zeros(x.shape[1])
     # Rows this few are trained on faster by one thread than by several.
     with threadpool_limits(1):
         for train, test in StratifiedKFold(FOLDS, shuffle=True, random_state=0).split(x, y):
             model = HistGradientBoostingClassifier(max_iter=30, max_leaf_nodes=8, min_samples_leaf=10, early_stopping=False,
                                                    random_state=0).fit(x[train], y[train])  # fmt: skip
-            predicted[test] = model.decision_function(x[test])
-            own = roc_auc_score(y[test], predicted[test])
+            # Fold by fold: the levels of two models' predictions do not compare.
+            aucs.append(roc_auc_score(y[test], model.decision_function(x[test])))
             for column in range(x.shape[1]):
                 permuted = x[test].copy()
                 permuted[:, column] = generator.permutation(permuted[:, column])
-                lost[column] += (own - roc_auc_score(y[test], model.decision_function(permuted))) / FOLDS
-    auc = float(roc_auc_score(y, predicted))
+                lost[column] += (aucs[-1] - roc_auc_score(y[test], model.decision_function(permuted))) / FOLDS
     most = [i for i in np.argsort(-lost, kind="stable")[:NAMED] if lost[i] > 0]
-    return Score(auc, "AUC lost without: " + ", ".join(f"{reference.names[i]} {lost[i]:.3f}" for i in most) if most else None)
+    return Score(
+        float(np.mean(aucs)),
+        "AUC lost without: " + ", ".join(f"{reference.names[i]} {lost[i]:.3f}" for i in most) if most else None,
+    )
 
 
 METHODS = {"pca_reconstruction": pca_reconstruction, "correlation": correlation, "domain_classifier": domain_classifier}

@@ -53,8 +53,8 @@ def compare_samples(
     --------
     >>> x = np.random.default_rng(0).normal(size=1000)
     >>> before, after = pd.DataFrame({"a": x, "b": x}), pd.DataFrame({"a": x, "b": -x})
-    >>> compare_samples(before, after, {"a": "numeric", "b": "numeric"}, ["correlation"])[["score", "detail"]].values.tolist()
-    [[9.90343755376217, 'a and b +1.00 to -1.00']]
+    >>> compare_samples(before, after, {"a": "numeric", "b": "numeric"}, ["correlation"])["detail"][0]
+    'a and b +1.00 to -1.00'
     """
     encoding = Encoding.fit(reference, kinds)
     drawn = [_drawn(encoding.matrix(side)) for side in (reference, current)]
@@ -150,7 +150,7 @@ def _score(minimum_rows: int, method: MultivariateMethod, structure: Structure, 
     if len(structure.rows) == 0:
         return Score(np.nan, reason="the baseline has no sample of rows: materialise reference_baseline again")
     if len(rows) < minimum_rows:
-        return Score(np.nan, reason=f"{len(rows)} sampled rows, {minimum_rows} needed; if the day has them, profile it again")
+        return Score(np.nan, reason=f"{len(rows)} rows, {minimum_rows} needed")
     return score(method, structure, rows)
 
 
@@ -185,8 +185,9 @@ def _read(
 ) -> pd.DataFrame:
     """Sampled rows in the order of day and key; with a limit those of all days together that are a sample of all their rows."""
     columns = ", ".join(map(quoted, spec.features))
-    found = connection.execute(
-        f"SELECT day, sample_key, {columns} FROM {table(spec, name)} WHERE {where} ORDER BY day, sample_key", list(parameters)
+    found = connection.sql(
+        f"SELECT day, sample_key, {columns} FROM {table(spec, name)} WHERE {where} ORDER BY day, sample_key",
+        params=list(parameters),
     )
     frame: pd.DataFrame = found.to_arrow_table().to_pandas(strings_to_categorical=True)
     if limit is None:
