@@ -45,7 +45,8 @@ PROFILE_COLUMNS = {
     "counts": ("DOUBLE[]", "rows per bin or category, in the same order"),
 }
 
-# Tables every monitor has, besides `inference_log`, whose columns are the monitor's own: name -> column -> (type, meaning).
+# Tables every monitor has, besides `inference_log` and the samples, whose columns are the monitor's own:
+# name -> column -> (type, meaning).
 TABLES: dict[str, dict[str, tuple[str, str]]] = {
     "quarantine": {
         "day": ("DATE", "partition that delivered the row"),
@@ -95,7 +96,7 @@ TABLES: dict[str, dict[str, tuple[str, str]]] = {
     "thresholds": {
         "baseline_id": ("VARCHAR", "baseline it was calibrated from"),
         "segment": ("VARCHAR", "'column=value', or NULL for all rows"),
-        "feature": ("VARCHAR", "column that is compared"),
+        "feature": ("VARCHAR", "column that is compared, or '(all features)'"),
         "method": ("VARCHAR", "method of drift_scores"),
         "window_days": ("INTEGER", "days in the window"),
         "reference": ("VARCHAR", "what the window is compared with: baseline, same_weekday or previous_window"),
@@ -115,7 +116,7 @@ TABLES: dict[str, dict[str, tuple[str, str]]] = {
         "day": ("DATE", "last day of the window"),
         "window_days": ("INTEGER", "days in the window"),
         "segment": ("VARCHAR", "'column=value', or NULL for all rows"),
-        "feature": ("VARCHAR", "column that was compared"),
+        "feature": ("VARCHAR", "column that was compared, or '(all features)'"),
         "reference": ("VARCHAR", "what the window is compared with: baseline, same_weekday or previous_window"),
         "method": ("VARCHAR", "psi, ks, js, wasserstein, chi2, missingness or another of `monitor_spec.Method`"),
         "score": ("DOUBLE", "value of the method, NaN where undefined"),
@@ -123,12 +124,16 @@ TABLES: dict[str, dict[str, tuple[str, str]]] = {
         "threshold": ("DOUBLE", "what the score must exceed to count as drifted"),
         "excess": ("DOUBLE", "how many times its threshold the change is, in effects: 1 at the threshold; NaN without one"),
         "severity": ("VARCHAR", "ok, minor, moderate or severe; NULL where undefined"),
-        "change": ("VARCHAR", "of a score beyond its threshold: missing, new category, shift or shape"),
+        "change": (
+            "VARCHAR",
+            "beyond the threshold: missing, new category, shift, shape, or relation (of all features together)",
+        ),
         "reference_rows": ("BIGINT", "rows of what it is compared with"),
         "current_rows": ("BIGINT", "rows of the window"),
         "baseline_id": ("VARCHAR", "baseline in force on the day"),
         "score_error_bound": ("DOUBLE", "how far binning can have moved the score, 0 where it is exact"),
         "reason": ("VARCHAR", "why there is no score"),
+        "detail": ("VARCHAR", "of all features together: what inside moved most; NULL for the score of one column"),
     },
     "drift_verdicts": {
         "day": ("DATE", "last day of the windows judged"),
@@ -254,7 +259,22 @@ def tables_of(spec: MonitorSpec) -> dict[str, dict[str, tuple[str, str]]]:
     """All tables of a monitor, its own `inference_log` first: name -> column -> (DuckDB type, meaning)."""
     log = {"day": ("DATE", "day of the event in the monitor's time zone")}
     log |= {name: (kind, f"column {name!r} of the log") for name, kind in spec.log_columns.items()}
-    return {"inference_log": log} | TABLES
+    return {"inference_log": log} | TABLES | _sample_tables(spec)
+
+
+def _sample_tables(spec: MonitorSpec) -> dict[str, dict[str, tuple[str, str]]]:
+    types = spec.log_columns
+    sample = {
+        "day": ("DATE", "day of the predictions, in the monitor's time zone"),
+        "sample_key": (
+            "DOUBLE",
+            "-ln(hash of the id) / weight; each day keeps the rows with the smallest, and so do merged days",
+        ),
+    } | {name: (types[name], f"feature {name!r} of the row") for name in spec.features}
+    return {
+        "daily_sample": sample,
+        "baseline_sample": {"baseline_id": ("VARCHAR", "baseline the day belongs to")} | sample,
+    }
 
 
 def ensure_tables(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) -> None:

@@ -16,7 +16,7 @@ from monitoring_assets.drift import scores as engine
 from monitoring_assets.drift.distances import Array
 from monitoring_assets.drift.thresholds import to_effect
 from monitoring_assets.drift.windows import weekdays_of_windows
-from monitoring_assets.monitor_spec import MonitorSpec, ReferenceChoice
+from monitoring_assets.monitor_spec import Drift, MonitorSpec, ReferenceChoice
 from monitoring_assets.profiling.histograms import Histogram, Key
 
 # Effective rows of the simulated days. Beyond the last, noise falls with the square root of the rows.
@@ -56,11 +56,7 @@ def calibrate(reference: Mapping[Key, Histogram], spec: MonitorSpec, baseline_id
     """
     watched = {key: days for key, days in reference.items() if key[1] in spec.watched_columns and days.rows.sum() > 0}
     comparisons = spec.drift.comparisons
-    family = Family(
-        spec.drift.false_alarm_rate,
-        columns=len(watched) * len(comparisons),
-        scores=sum(len(spec.drift.methods(days.kind)) for days in watched.values()) * len(comparisons),
-    )
+    family = family_of(spec.drift, [days.kind for days in watched.values()])
     rows: list[dict[str, object]] = []
     for (segment, feature), days in watched.items():
         digest = hashlib.sha256(f"{baseline_id}/{segment}/{feature}".encode()).digest()
@@ -81,6 +77,16 @@ class Family:
     rate: float
     columns: int
     scores: int
+
+
+def family_of(drift: Drift, kinds: Sequence[str]) -> Family:
+    """The judgements over columns of these kinds, and over all features together, which count as one column more."""
+    together, windows, comparisons = drift.multivariate_methods, len(drift.windows_days), len(drift.comparisons)
+    return Family(
+        drift.false_alarm_rate,
+        columns=len(kinds) * comparisons + bool(together) * windows,
+        scores=sum(len(drift.methods(kind)) for kind in kinds) * comparisons + len(together) * windows,
+    )
 
 
 @dataclass(frozen=True)
@@ -146,7 +152,7 @@ def _calibrate_column(
                     "over_dispersion": found.over_dispersion if found else np.nan,
                     "degrees": found.degrees if found else np.nan,
                     "effective_windows": found.effective_windows if found else 0.0,
-                    "confidence": _confidence(found, held),
+                    "confidence": confidence(found, held),
                 }
             )
     return rows
@@ -244,7 +250,7 @@ def restlessness(
     # A window and the one before share a side with their neighbours: two such pairs tell as much as one.
     overlap = 2 * length if choice == "previous_window" else length
     found = {
-        method: _restlessness(squares[method], *noise[method].moments(effective), overlap, daily[method] if daily else None)
+        method: beyond_noise(squares[method], *noise[method].moments(effective), overlap, daily[method] if daily else None)
         for method in methods
     }
     heaviest = min((found[method].degrees for method in methods if method not in OF_ROWS), default=DEGREES[1])
@@ -276,7 +282,7 @@ def left_out(
     return effective, {m: np.nan_to_num(to_effect(m, pair.apply(m)[0], effective)) ** 2 for m in methods}
 
 
-def _restlessness(squares: Array, noise: Array, noise_variance: Array, length: int, daily: Restlessness | None) -> Restlessness:
+def beyond_noise(squares: Array, noise: Array, noise_variance: Array, length: int, daily: Restlessness | None) -> Restlessness:
     """What exceeds noise. Overlapping windows leave its mean unbiased but are not independent: only `effective` of them count as
     evidence. Too few to show the shape of their tail, they take it from the days'."""
     independent = (len(squares) + length - 1) / length
@@ -327,7 +333,7 @@ def _persistence(squares: Array) -> float:
     return float(np.clip(np.corrcoef(squares[:-1], squares[1:])[0, 1], 0.0, 0.9))
 
 
-def _confidence(found: Restlessness | None, days: int) -> str:
+def confidence(found: Restlessness | None, days: int) -> str:
     if found is None:
         return f"sampling noise only: {days} reference days, {MINIMUM_DAYS} needed to see how days differ"
     grade = "low" if found.effective_windows < 10 else "fair" if found.effective_windows < 30 else "good"

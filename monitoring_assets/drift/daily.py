@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 
 from monitoring_assets.drift.calibration import calibrate
+from monitoring_assets.drift.multivariate import ALL_FEATURES
+from monitoring_assets.drift.multivariate_scores import score_samples
 from monitoring_assets.drift.thresholds import CalibratedThreshold, CutKey, read_thresholds
 from monitoring_assets.drift.windows import score_days
 from monitoring_assets.monitor_spec import MonitorSpec
@@ -46,6 +48,8 @@ def score_history(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days
         scores = score_days(spec, baseline.baseline_id, reference, current, judged, thresholds)
         # A segment that a window does not hold says nothing, whatever other days were asked for.
         scores = scores[scores["segment"].isna() | (scores["current_rows"] > 0)].reset_index(drop=True)
+        together = score_samples(connection, spec, baseline.baseline_id, judged)
+        scores = pd.concat([part for part in (scores, together) if len(part)], ignore_index=True) if len(together) else scores
         scored.append(ScoredDays(baseline, judged, scores, reference, current))
     return scored
 
@@ -60,12 +64,13 @@ def _thresholds(
 ) -> dict[CutKey, dict[str, CalibratedThreshold]]:
     """The baseline's calibrated thresholds: estimated when it first judges a day, and kept with it."""
     target = table(spec, "thresholds")
-    known = connection.execute(f"SELECT count(*) FROM {target} WHERE baseline_id = ?", [baseline_id]).fetchall()[0][0]
+    where, parameters = "baseline_id = ? AND feature <> ?", [baseline_id, ALL_FEATURES]
+    known = connection.execute(f"SELECT count(*) FROM {target} WHERE {where}", parameters).fetchall()[0][0]
     if not known:
         connection.register("calibrated", calibrate(reference, spec, baseline_id))
         connection.execute(f"INSERT INTO {target} BY NAME SELECT * FROM calibrated")
         connection.unregister("calibrated")
-    return read_thresholds(connection.execute(f"SELECT * FROM {target} WHERE baseline_id = ?", [baseline_id]).df())
+    return read_thresholds(connection.execute(f"SELECT * FROM {target} WHERE {where}", parameters).df())
 
 
 def _with_all_columns(spec: MonitorSpec, current: Mapping[Key, Histogram]) -> dict[Key, Histogram]:

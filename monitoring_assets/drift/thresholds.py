@@ -25,13 +25,14 @@ CutKey = tuple[str | None, str, int, str]  # segment, feature, window_days, refe
 class Scale:
     """How a method's score relates to the effect, and which scores are a minor, moderate and severe change in practice."""
 
-    growth: Literal["linear", "square", "square per row", "share", "affinity"]
+    growth: Literal["linear", "square", "square per row", "share", "affinity", "auc"]
     practical: tuple[float, float, float]
 
 
 # The score of a normal feature that moved by 0.1, 0.25 and 0.5 of its standard deviation, from the closed forms; half of
 # Cohen's "small" effect never alarms at any row count. Missing and new rows: a share of the day anybody would look at.
-# χ² per row is Cohen's w²; Cramér–von Mises is ∫ (F − G)² dF.
+# χ² per row is Cohen's w²; Cramér–von Mises is ∫ (F − G)² dF. Correlations: Cohen's "small" q is 0.1, a difference of Fisher's z.
+# PCA reconstruction is a relative change of error, without a closed form; AUC is Φ(d / √2).
 SCALES: dict[str, Scale] = {
     "psi": Scale("square", (0.01, 0.06, 0.24)),
     "kl": Scale("square", (0.005, 0.031, 0.125)),
@@ -45,6 +46,9 @@ SCALES: dict[str, Scale] = {
     "missingness": Scale("share", (0.01, 0.05, 0.1)),
     "new_category": Scale("share", (0.01, 0.05, 0.1)),
     "wasserstein": Scale("linear", (0.1, 0.25, 0.5)),
+    "pca_reconstruction": Scale("linear", (0.05, 0.125, 0.25)),
+    "correlation": Scale("linear", (0.1, 0.25, 0.5)),
+    "domain_classifier": Scale("auc", (0.528, 0.57, 0.638)),
 }
 # Moderate and severe must also be this far beyond the calibrated threshold, in effects: on a small or a restless feature every
 # alarm would else be severe at once.
@@ -73,6 +77,8 @@ def to_effect(method: str, scores: Array, effective_rows: Array | float = 1.0) -
             return 2 * special.ndtri((1 + np.minimum(scores, ALMOST_ONE)) / 2)
         case "affinity":  # Hellinger = √(1 − exp(−d² / 8)); JS behaves like it, up to a factor
             return np.sqrt(-8 * np.log1p(-(np.minimum(scores, ALMOST_ONE) ** 2)))
+        case "auc":  # Φ(d / √2); below 1/2 nothing is told apart
+            return np.sqrt(2) * special.ndtri(np.clip(scores, 0.5, ALMOST_ONE))
     return scores
 
 
@@ -90,6 +96,8 @@ def from_effect(method: str, effects: Array, effective_rows: Array | float = 1.0
             return np.minimum(2 * special.ndtr(effects / 2) - 1, ALMOST_ONE)
         case "affinity":
             return np.minimum(np.sqrt(-np.expm1(-(effects**2) / 8)), ALMOST_ONE)
+        case "auc":
+            return np.minimum(special.ndtr(effects / np.sqrt(2)), ALMOST_ONE)
     return effects
 
 

@@ -14,9 +14,15 @@ import pandas as pd
 from monitoring_assets.monitor_spec import SEVERITIES, MonitorSpec, Severity, worst
 from monitoring_assets.warehouse import replace_days, table
 
-SHOWN = ["feature", "window_days", "reference", "method", "score", "threshold", "excess", "severity", "change"]
+SHOWN = ["feature", "window_days", "reference", "method", "score", "threshold", "excess", "severity", "change", "detail"]
 # How a change of each kind is told.
-WORDS = {"missing": "missing values", "new category": "new categories", "shift": "shifted", "shape": "changed its shape"}
+WORDS = {
+    "missing": "missing values",
+    "new category": "new categories",
+    "shift": "shifted",
+    "shape": "changed its shape",
+    "relation": "go together another way",
+}
 
 
 @dataclass(frozen=True)

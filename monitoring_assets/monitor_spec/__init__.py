@@ -9,6 +9,7 @@ from monitoring_assets.monitor_spec.drift import (
     ALL_NUMERIC_METHODS,
     Drift,
     Method,
+    MultivariateMethod,
     ReferenceChoice,
     SeverityLevels,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "Label",
     "Method",
     "MonitorSpec",
+    "MultivariateMethod",
     "Performance",
     "Prediction",
     "Quality",

@@ -11,6 +11,8 @@ Method = Literal[
 ]  # fmt: skip
 # What a window is compared with; `drift/windows.py` says which days each is.
 ReferenceChoice = Literal["baseline", "same_weekday", "previous_window"]
+# Of all features together, from each day's sample of rows.
+MultivariateMethod = Literal["pca_reconstruction", "correlation", "domain_classifier"]
 # What a monitor computes unless told otherwise; the second pair is all that can be asked for.
 NUMERIC_METHODS: tuple[Method, ...] = ("psi", "ks", "js", "wasserstein", "missingness")
 CATEGORICAL_METHODS: tuple[Method, ...] = ("psi", "js", "chi2", "missingness")
@@ -47,21 +49,24 @@ class Drift(SpecModel):
     """How days are compared, and with what.
 
     Windows of so many days are compared with each of `references`: the frozen baseline, the baseline's days of the same weekdays
-    (for windows shorter than a week), the window right before.
+    (for windows shorter than a week), the window right before. `multivariate_methods` compare all features together, how they
+    go with each other, with the baseline.
 
     Thresholds are calibrated: each score's is estimated from the baseline, so that at most a share `false_alarm_rate` of quiet
     days has any alarm, over all columns, methods, windows and references together. A method that `thresholds` names is judged
-    by those constant cuts instead; with `calibrated: false` all are, by practice's usual ones where none are named.
+    by those constant cuts instead; with `calibrated: false` all methods of one column are, by practice's usual cuts where none
+    are named.
     """
 
     numeric_methods: list[Method] = Field(default=list(NUMERIC_METHODS), min_length=1)
     categorical_methods: list[Method] = Field(default=list(CATEGORICAL_METHODS), min_length=1)
+    multivariate_methods: list[MultivariateMethod] = ["pca_reconstruction", "correlation"]
     windows_days: list[Annotated[int, Field(ge=1, le=366)]] = Field(default=[1, 7], min_length=1)
     references: list[ReferenceChoice] = Field(default=["baseline"], min_length=1)
     minimum_rows: PositiveInt = 30
     calibrated: bool = True
     false_alarm_rate: Annotated[float, Field(gt=0, le=0.2)] = 0.01
-    thresholds: dict[Method, SeverityLevels] = {}
+    thresholds: dict[Method | MultivariateMethod, SeverityLevels] = {}
 
     @model_validator(mode="after")
     def _methods_fit_and_levels_rise(self) -> Self:

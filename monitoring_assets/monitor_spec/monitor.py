@@ -17,7 +17,7 @@ from monitoring_assets.monitor_spec.parts import SpecModel
 from monitoring_assets.monitor_spec.sources import Reference, Source
 
 # Columns the warehouse adds to the user's own, so no column of a log may be called so, nor start with two underscores.
-RESERVED_COLUMNS = frozenset({"day", CONFIDENCE})
+RESERVED_COLUMNS = frozenset({"day", "sample_key", "baseline_id", CONFIDENCE})
 # Schemas DuckDB has already, and the catalog that `data/warehouse.duckdb` is.
 RESERVED_NAMES = frozenset({"main", "information_schema", "pg_catalog", "temp", "system", "memory", "warehouse"})
 

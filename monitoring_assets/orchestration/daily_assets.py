@@ -76,6 +76,7 @@ def _daily_profile(spec: MonitorSpec) -> dg.AssetsDefinition:
         from monitoring_assets.profiling.baselines import baselines_in_force, ensure_grids
         from monitoring_assets.profiling.kernel import write_profiles
         from monitoring_assets.profiling.refinement import refine_profiles
+        from monitoring_assets.profiling.sample import write_samples
         from monitoring_assets.profiling.watched import watched_rows
 
         days = days_of(context.partition_keys)
@@ -90,6 +91,9 @@ def _daily_profile(spec: MonitorSpec) -> dg.AssetsDefinition:
                 write_profiles(connection, *of, grids, spec.segments, spec.sampling_weight)
                 refine_profiles(connection, spec, *of)
                 replace_days(connection, table(spec, "daily_profile"), days, f"SELECT {columns} FROM profiled_days ORDER BY ALL")
+                sampled = table(spec, "daily_sample")
+                replace_days(connection, sampled, days, f"FROM {sampled} LIMIT 0")
+                write_samples(connection, sampled, rows, spec.id, list(spec.features), spec.sampling_weight)
             told = connection.execute(
                 "SELECT day, max(row_count), sum(missing) / greatest(sum(missing + present), 1), count(DISTINCT feature) FROM "
                 "(SELECT *, null_count + nan_count + infinite_count AS missing, coalesce(list_sum(counts), 0) AS present "
@@ -197,7 +201,9 @@ def _tell_drift(context: dg.AssetExecutionContext, spec: MonitorSpec, part: "Sco
     for day, rows in scores.groupby("day") if len(scores) else []:
         first = ranked(rows).drop_duplicates("feature")
         drifted = first[first["severity"].notna() & (first["severity"] != "ok")]
-        plotted = rows[rows["method"] == rows["feature"].map(lambda column: leading[spec.watched_columns[column]])]
+        # The scores of all features together are plotted by method.
+        kinds = rows["feature"].map(spec.watched_columns)
+        plotted = rows[kinds.isna() | (rows["method"] == kinds.map(leading))]
         columns = ["feature", "change", "method", "score", "threshold", "excess", "severity"]
         shown: dict[str, Any] = {
             "baseline_id": part.baseline.baseline_id,

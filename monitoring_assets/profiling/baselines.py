@@ -19,8 +19,9 @@ from monitoring_assets.monitor_spec import CONFIDENCE, MonitorSpec
 from monitoring_assets.profiling.grid import CategoryGrid, Grid, NumericGrid
 from monitoring_assets.profiling.kernel import fit_grids, write_profiles
 from monitoring_assets.profiling.refinement import refine_profiles
+from monitoring_assets.profiling.sample import write_samples
 from monitoring_assets.profiling.watched import watched_rows
-from monitoring_assets.warehouse import PROFILE_COLUMNS, table, transaction
+from monitoring_assets.warehouse import PROFILE_COLUMNS, quoted, table, tables_of, transaction
 
 
 @dataclass(frozen=True)
@@ -45,11 +46,12 @@ def build_reference_baseline(connection: duckdb.DuckDBPyConnection, spec: Monito
     rows = watched_rows(spec, REFERENCE_ROWS)
     if not reference.has_prediction:
         columns, rows = {name: kind for name, kind in columns.items() if name in spec.features}, REFERENCE_ROWS
-    _stage_profiles(connection)
+    _stage(connection, spec)
     with transaction(connection):
         grids = ensure_grids(connection, spec, rows, columns)
         write_profiles(connection, "staged_profiles", rows, columns, grids, spec.segments, spec.sampling_weight)
         refine_profiles(connection, spec, "staged_profiles", rows, columns)
+        write_samples(connection, "staged_sample", REFERENCE_ROWS, spec.id, list(spec.features), spec.sampling_weight)
         return _store(connection, spec, 0, date.min.replace(year=1970), None, None, None)
 
 
@@ -67,7 +69,7 @@ def build_candidate_baseline(
     where the monitor has one. The features' profiles are
     those the training days already have; no raw row is read. It is not in force before `put_in_force`.
     """
-    _stage_profiles(connection)
+    _stage(connection, spec)
     first, last = predictions["day"].min(), predictions["day"].max()
     columns, rows = dict.fromkeys(spec.prediction.watched, "numeric"), watched_rows(spec, "candidate_predictions")
     names = ", ".join(PROFILE_COLUMNS)
@@ -85,6 +87,15 @@ def build_candidate_baseline(
             "AND day BETWEEN ? AND ? AND feature NOT IN (SELECT unnest(?::VARCHAR[])) "
             "AND day NOT IN (SELECT day FROM staged_profiles)",
             [first, last, list(columns)],
+        )
+        connection.execute(
+            f"INSERT INTO staged_sample BY NAME FROM {table(spec, 'daily_sample')} WHERE day BETWEEN ? AND ?", [first, last]
+        )
+        connection.execute(
+            f"INSERT INTO staged_sample BY NAME SELECT * EXCLUDE baseline_id FROM {table(spec, 'baseline_sample')} "
+            f"WHERE baseline_id = (SELECT baseline_id FROM {table(spec, 'baselines')} WHERE sequence = 0) "
+            "AND day BETWEEN ? AND ? AND day NOT IN (SELECT day FROM staged_sample)",
+            [first, last],
         )
         write_profiles(connection, "staged_profiles", rows, columns, grids, spec.segments, spec.sampling_weight)
         refine_profiles(connection, spec, "staged_profiles", rows, columns)
@@ -120,7 +131,8 @@ def discard_candidate_baseline(connection: duckdb.DuckDBPyConnection, spec: Moni
     """Forget the baseline of a refused candidate."""
     with transaction(connection):
         where = f"(SELECT baseline_id FROM {table(spec, 'baselines')} WHERE model_version = ? AND valid_from IS NULL)"
-        connection.execute(f"DELETE FROM {table(spec, 'baseline_profiles')} WHERE baseline_id IN {where}", [model_version])
+        for name in ("baseline_profiles", "baseline_sample"):
+            connection.execute(f"DELETE FROM {table(spec, name)} WHERE baseline_id IN {where}", [model_version])
         connection.execute(
             f"DELETE FROM {table(spec, 'baselines')} WHERE model_version = ? AND valid_from IS NULL", [model_version]
         )
@@ -181,9 +193,11 @@ def ensure_grids(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, rows:
     return grids | made
 
 
-def _stage_profiles(connection: duckdb.DuckDBPyConnection) -> None:
-    declared = ", ".join(f"{name} {kind}" for name, (kind, _) in PROFILE_COLUMNS.items())
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE staged_profiles ({declared})")
+def _stage(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) -> None:
+    """Empty temporary tables for a baseline's profiles and its sample of rows."""
+    for name, columns in (("staged_profiles", PROFILE_COLUMNS), ("staged_sample", tables_of(spec)["daily_sample"])):
+        declared = ", ".join(f"{quoted(column)} {kind}" for column, (kind, _) in columns.items())
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE {name} ({declared})")
 
 
 def _store(
@@ -195,18 +209,19 @@ def _store(
     metric: str | None,
     metric_value: float | None,
 ) -> Baseline:
-    """Move the staged profiles into the warehouse under the digest of their content. Call it inside a transaction."""
+    """Move the staged profiles, and sample, into the warehouse under the digest of the profiles. Call it inside a transaction."""
     digest = hashlib.sha256(f"{model_version}".encode())
     for row in connection.execute("SELECT * FROM staged_profiles ORDER BY segment, feature, day").fetchall():
         digest.update(repr(row).encode())
     baseline_id = digest.hexdigest()[:16]
-    baselines, profiles = table(spec, "baselines"), table(spec, "baseline_profiles")
-    connection.execute(
-        f"DELETE FROM {profiles} WHERE baseline_id IN (SELECT baseline_id FROM {baselines} WHERE sequence = ?)",
-        [sequence],
-    )
+    baselines = table(spec, "baselines")
+    parts = {table(spec, "baseline_profiles"): "staged_profiles", table(spec, "baseline_sample"): "staged_sample"}
+    for kept in parts:
+        where = f"baseline_id IN (SELECT baseline_id FROM {baselines} WHERE sequence = ?)"
+        connection.execute(f"DELETE FROM {kept} WHERE {where}", [sequence])
     connection.execute(f"DELETE FROM {baselines} WHERE sequence = ?", [sequence])
-    connection.execute(f"INSERT INTO {profiles} BY NAME SELECT ?::VARCHAR AS baseline_id, * FROM staged_profiles", [baseline_id])
+    for kept, staged in parts.items():
+        connection.execute(f"INSERT INTO {kept} BY NAME SELECT ?::VARCHAR AS baseline_id, * FROM {staged}", [baseline_id])
     connection.execute(
         f"INSERT INTO {baselines} BY NAME SELECT ?::VARCHAR AS baseline_id, ?::INTEGER AS sequence, ?::DATE AS valid_from, "
         "min(day) AS first_day, max(day) AS last_day, coalesce(sum(row_count) FILTER (feature = ?), 0)::BIGINT AS row_count, "

@@ -32,7 +32,7 @@ from monitoring_assets_tests.example_monitor import (
     write_reference,
 )
 
-STORED = ("baselines", "baseline_profiles", "profile_grids")
+STORED = ("baselines", "baseline_profiles", "baseline_sample", "profile_grids")
 
 
 @pytest.fixture
@@ -164,6 +164,14 @@ def test_a_candidate_takes_its_features_from_profiles_and_its_scores_from_the_pr
         assert sum(profiles.loc[(brought.baseline_id, "score", day), "counts"]) == 20
 
 
+def test_a_candidate_takes_the_sample_of_its_days(connection, spec):
+    reference, brought = build_reference_baseline(connection, spec), candidate(connection, spec, "2")
+    sample = f"SELECT * EXCLUDE baseline_id FROM example.baseline_sample WHERE baseline_id = ? AND day <= '{SECOND}' ORDER BY ALL"
+    ours, theirs = (connection.execute(sample, [each.baseline_id]).fetchall() for each in (brought, reference))
+    assert len(ours) == 40
+    assert ours == theirs
+
+
 def test_putting_in_force_twice_changes_nothing(connection, spec):
     build_reference_baseline(connection, spec)
     candidate(connection, spec, "2")
@@ -175,12 +183,12 @@ def test_putting_in_force_twice_changes_nothing(connection, spec):
 
 def test_discarding_a_candidate_leaves_no_trace(connection, spec):
     build_reference_baseline(connection, spec)
-    stored = contents(connection, spec, "baselines", "baseline_profiles")
+    stored = contents(connection, spec, "baselines", "baseline_profiles", "baseline_sample")
     candidate(connection, spec, "2")
     discard_candidate_baseline(connection, spec, "2")
-    assert contents(connection, spec, "baselines", "baseline_profiles") == stored
+    assert contents(connection, spec, "baselines", "baseline_profiles", "baseline_sample") == stored
     discard_candidate_baseline(connection, spec, "2")
-    assert contents(connection, spec, "baselines", "baseline_profiles") == stored
+    assert contents(connection, spec, "baselines", "baseline_profiles", "baseline_sample") == stored
 
 
 def test_a_baseline_in_force_cannot_be_discarded(connection, spec):

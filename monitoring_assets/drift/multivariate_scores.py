@@ -1,0 +1,210 @@
+"""Scores of all features together for the days of a warehouse, and for two samples at hand, each with its threshold.
+
+Here samples are read, cut to size, compared and judged; the methods are in `multivariate.py`, what is calibrated in
+`multivariate_thresholds.py`.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import date, timedelta
+
+import duckdb
+import numpy as np
+import pandas as pd
+
+from monitoring_assets.drift.calibration import NOISE_ROWS
+from monitoring_assets.drift.distances import Array
+from monitoring_assets.drift.multivariate import ALL_FEATURES, Encoding, Score, Structure, projected, score
+from monitoring_assets.drift.multivariate_thresholds import COMPARED_ROWS, calibrate_together, compared_rows, quiet_noise
+from monitoring_assets.drift.thresholds import CalibratedThreshold, CutKey, judge, read_thresholds
+from monitoring_assets.drift.windows import DIGITS
+from monitoring_assets.monitor_spec import MonitorSpec, MultivariateMethod
+from monitoring_assets.profiling.sample import merged
+from monitoring_assets.warehouse import quoted, table
+
+
+def compare_samples(
+    reference: pd.DataFrame,
+    current: pd.DataFrame,
+    kinds: Mapping[str, str],
+    methods: Sequence[MultivariateMethod] = ("pca_reconstruction", "correlation"),
+    *,
+    rate: float = 0.005,
+) -> pd.DataFrame:
+    """Compare two samples of rows in all features together.
+
+    Parameters
+    ----------
+    reference, current
+        Rows with the columns that `kinds` names; of more than `COMPARED_ROWS` on a side so many are drawn, always the same.
+    kinds
+        Column -> numeric or categorical.
+    rate
+        Share of comparisons of one population in which each method may exceed its threshold, which is never below a practical
+        effect.
+
+    Returns
+    -------
+    DataFrame
+        One row per method: feature ('(all features)'), method, score (nan where undefined), threshold, excess, severity,
+        detail (what moved most), reason (why there is no score).
+
+    Examples
+    --------
+    >>> x = np.random.default_rng(0).normal(size=1000)
+    >>> before, after = pd.DataFrame({"a": x, "b": x}), pd.DataFrame({"a": x, "b": -x})
+    >>> compare_samples(before, after, {"a": "numeric", "b": "numeric"}, ["correlation"])["detail"][0]
+    'a and b +1.00 to -1.00'
+    """
+    encoding = Encoding.fit(reference, kinds)
+    drawn = [_drawn(encoding.matrix(side)) for side in (reference, current)]
+    structure = Structure.of(drawn[0], encoding.names)
+    generator = np.random.default_rng(0)
+    rows = []
+    for method in methods:
+        found = score(method, structure, projected(method, structure, drawn[1]))
+        threshold = None
+        if not np.isnan(found.score):
+            noise = quiet_noise(method, structure, rate, generator)
+            threshold = CalibratedThreshold(method, np.array(NOISE_ROWS, float), np.sqrt(noise.limit), 0.0)
+        of, seen = (compared_rows(method, len(side)) for side in drawn)
+        judged = judge(method, np.array([found.score]), np.array([np.nan]), np.array([of * seen / (of + seen)]), None, threshold)
+        cut = (judged.thresholds[0], judged.excess[0], judged.severities[0])
+        rows.append((ALL_FEATURES, method, found.score, *cut, found.detail, found.reason))
+    columns = ["feature", "method", "score", "threshold", "excess", "severity", "detail", "reason"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _drawn(matrix: Array) -> Array:
+    """At most `COMPARED_ROWS` rows, the same ones whatever their order."""
+    if len(matrix) <= COMPARED_ROWS:
+        return matrix
+    ordered = matrix[np.lexsort(np.nan_to_num(matrix, nan=np.inf).T)]
+    return ordered[np.random.default_rng(0).permutation(len(matrix))[:COMPARED_ROWS]]
+
+
+def score_samples(
+    connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, baseline_id: str, days: Sequence[date]
+) -> pd.DataFrame:
+    """Compare every window that ends on one of the days with a baseline, in all features together.
+
+    Returns
+    -------
+    DataFrame
+        The columns of the table `drift_scores`, one row per day, window and method of `spec.drift.multivariate_methods`.
+    """
+    methods = spec.drift.multivariate_methods
+    if not methods:
+        return pd.DataFrame()
+    reference = _read(connection, spec, "baseline_sample", "baseline_id = ?", [baseline_id], COMPARED_ROWS)
+    earliest = min(days) - timedelta(days=max(spec.drift.windows_days) - 1)
+    current = _read(connection, spec, "daily_sample", "day BETWEEN ? AND ?", [earliest, max(days)])
+    encoding = Encoding.fit(reference, {name: feature.kind for name, feature in spec.features.items()})
+    structure = Structure.of(encoding.matrix(reference), encoding.names)
+    thresholds = _thresholds(connection, spec, baseline_id, structure, _ordinals(reference))
+    matrix = encoding.matrix(current)
+    frames = []
+    for method in methods:
+        rows = projected(method, structure, matrix)
+        for length in spec.drift.windows_days:
+            windows = _windows(current, days, length)
+            threshold = thresholds.get((None, ALL_FEATURES, length, "baseline"), {}).get(method)
+            frames.append(_judged(spec, method, length, structure, rows, windows, threshold))
+    scores = pd.concat([frame.assign(day=list(days)) for frame in frames], ignore_index=True)
+    return scores.assign(segment=None, feature=ALL_FEATURES, reference="baseline", baseline_id=baseline_id)
+
+
+def _judged(
+    spec: MonitorSpec,
+    method: MultivariateMethod,
+    length: int,
+    structure: Structure,
+    rows: Array,
+    windows: Sequence[np.ndarray],
+    threshold: CalibratedThreshold | None,
+) -> pd.DataFrame:
+    found = [_score(spec.drift.minimum_rows, method, structure, rows[window]) for window in windows]
+    counts = np.array([len(window) for window in windows])
+    scores = np.round([each.score for each in found], DIGITS)
+    seen, of = np.array([compared_rows(method, count) for count in counts]), compared_rows(method, len(structure.rows))
+    effective = seen * of / np.maximum(seen + of, 1)
+    judged = judge(method, scores, np.full(len(scores), np.nan), effective, spec.drift.thresholds.get(method), threshold)
+    return pd.DataFrame(
+        {
+            "window_days": length,
+            "method": method,
+            "score": scores,
+            "p_value": np.nan,
+            "threshold": judged.thresholds,
+            "excess": np.round(judged.excess, DIGITS),
+            "severity": judged.severities,
+            "change": np.where(np.isin(judged.severities, ("minor", "moderate", "severe")), "relation", np.array(None)),
+            "reference_rows": len(structure.rows),
+            "current_rows": counts,
+            # Samples have noise, which the threshold knows; nothing is binned.
+            "score_error_bound": np.where(np.isnan(scores), np.nan, 0.0),
+            "reason": pd.Series([each.reason for each in found], dtype=object),
+            "detail": pd.Series([each.detail for each in found], dtype=object),
+        }
+    )
+
+
+def _score(minimum_rows: int, method: MultivariateMethod, structure: Structure, rows: Array) -> Score:
+    if len(structure.rows) == 0:
+        return Score(np.nan, reason="the baseline has no sample of rows: materialise reference_baseline again")
+    if len(rows) < minimum_rows:
+        return Score(np.nan, reason=f"{len(rows)} rows, {minimum_rows} needed")
+    return score(method, structure, rows)
+
+
+def _thresholds(
+    connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, baseline_id: str, structure: Structure, days: np.ndarray
+) -> dict[CutKey, dict[str, CalibratedThreshold]]:
+    """The baseline's thresholds of the methods without constant ones: estimated when they are first asked for, and kept."""
+    target = table(spec, "thresholds")
+    where, of = f"FROM {target} WHERE baseline_id = ? AND feature = ?", [baseline_id, ALL_FEATURES]
+    known = {(method, length) for method, length in connection.execute(f"SELECT method, window_days {where}", of).fetchall()}
+    missing = [
+        method
+        for method in spec.drift.multivariate_methods
+        if method not in spec.drift.thresholds and any((method, length) not in known for length in spec.drift.windows_days)
+    ]
+    found = calibrate_together(spec, missing, structure, days, baseline_id) if missing else pd.DataFrame()
+    if len(found):
+        connection.execute(f"DELETE {where} AND method IN (SELECT unnest(?))", [*of, missing])
+        connection.register("calibrated", found)
+        connection.execute(f"INSERT INTO {target} BY NAME SELECT * FROM calibrated")
+        connection.unregister("calibrated")
+    return read_thresholds(connection.execute(f"SELECT * {where}", of).df())
+
+
+def _read(
+    connection: duckdb.DuckDBPyConnection,
+    spec: MonitorSpec,
+    name: str,
+    where: str,
+    parameters: Sequence[object],
+    limit: int | None = None,
+) -> pd.DataFrame:
+    """Sampled rows in the order of day and key; with a limit those of all days together that are a sample of all their rows."""
+    columns = ", ".join(map(quoted, spec.features))
+    found = connection.sql(
+        f"SELECT day, sample_key, {columns} FROM {table(spec, name)} WHERE {where} ORDER BY day, sample_key",
+        params=list(parameters),
+    )
+    frame: pd.DataFrame = found.to_arrow_table().to_pandas(strings_to_categorical=True)
+    if limit is None:
+        return frame
+    return frame[merged(_ordinals(frame), frame["sample_key"].to_numpy(float), limit)].reset_index(drop=True)
+
+
+def _ordinals(sample: pd.DataFrame) -> np.ndarray:
+    """The day of each row (N,), as days since 1970."""
+    return pd.to_datetime(sample["day"]).to_numpy("datetime64[D]").astype(int)
+
+
+def _windows(sample: pd.DataFrame, days: Sequence[date], length: int) -> list[np.ndarray]:
+    """For each day the places of the rows that are a sample of the `length` days which end with it."""
+    of, keys = _ordinals(sample), sample["sample_key"].to_numpy(float)
+    ends = np.array(days, "datetime64[D]").astype(int)
+    spans = zip(np.searchsorted(of, ends - length, side="right"), np.searchsorted(of, ends, side="right"), strict=True)
+    return [start + np.flatnonzero(merged(of[start:stop], keys[start:stop], COMPARED_ROWS)) for start, stop in spans]
