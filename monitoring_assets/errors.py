@@ -37,6 +37,10 @@ class ColumnUnusable(PermanentError):
     """A column to be profiled is missing, or of a type or content that its kind does not allow."""
 
 
+class ExpectationUnusable(PermanentError):
+    """A declared expectation is none of Great Expectations', or does not fit its arguments or its column."""
+
+
 class BaselineMissing(PermanentError):
     """Scoring needs a reference baseline and there is none."""
 

@@ -5,7 +5,7 @@ Every rule that can be checked without data is checked here, so a mistake in the
 
 from monitoring_assets.monitor_spec.columns import Feature, Label, Prediction
 from monitoring_assets.monitor_spec.drift import ALL_CATEGORICAL_METHODS, ALL_NUMERIC_METHODS, Drift, Method, SeverityLevels
-from monitoring_assets.monitor_spec.judgements import AlertRoute, Performance, Quality, Retrain
+from monitoring_assets.monitor_spec.judgements import AlertRoute, DeclaredExpectation, Performance, Quality, Retrain
 from monitoring_assets.monitor_spec.monitor import MonitorSpec, days_between
 from monitoring_assets.monitor_spec.parts import SEVERITIES, Severity, worst
 from monitoring_assets.monitor_spec.sources import Reference, Source
@@ -15,6 +15,7 @@ __all__ = [
     "ALL_NUMERIC_METHODS",
     "SEVERITIES",
     "AlertRoute",
+    "DeclaredExpectation",
     "Drift",
     "Feature",
     "Label",
