@@ -49,7 +49,7 @@ class Quality(SpecModel):
     reference's own days show. Ranges learnt from the reference are widened by `range_margin` of their span on either side.
     What lies outside a learnt range or set is at most moderate, for it may be drift; outside a declared one it may be severe.
     A day's row count may lie between `minimum_volume` and `maximum_volume` times the median of the reference's same weekdays.
-    An outlier is `outlier_deviations` robust deviations from the reference's median, or outside its widened range. Pairs of features
+    An outlier is `outlier_deviations` robust deviations from the reference's median, or outside its widened range. Features
     correlated above `minimum_correlation` on the reference's days must stay so. `maximum_age_hours`, for a live monitor, is how
     long ago the newest stored day may have ended when it is checked. `expectations` adds any of Great Expectations.
     """

@@ -106,7 +106,7 @@ def outcomes(suite: Any, frame: pd.DataFrame, samples: int) -> list[Outcome]:
         message = _caught(result.exception_info)
         if message:
             raise ExpectationUnusable(
-                f"{configuration.type} with {_arguments_told(configuration.kwargs)} could not be evaluated: {message}. Correct "
+                f"{configuration.type} with {_arguments_told(configuration.kwargs)} could not be evaluated: {message} Correct "
                 "its arguments in the monitor's YAML, quality.expectations, to fit the column's type."
             )
         found[configuration.meta["number"]] = _outcome(bool(result.success), result.result)
@@ -171,7 +171,8 @@ def _validate(frame: pd.DataFrame, suite: Any, result_format: Mapping[str, Any])
 def _caught(info: dict[str, Any]) -> str:
     """Great Expectations turns an exception into a failed result, in two shapes; it must not pass for a finding."""
     infos = [info] if "raised_exception" in info else list(info.values())
-    return "; ".join(each["exception_message"] for each in infos if each["raised_exception"])
+    messages = dict.fromkeys(str(each["exception_message"]).rstrip(".") for each in infos if each["raised_exception"])
+    return "; ".join(messages) + "." if messages else ""
 
 
 @cache

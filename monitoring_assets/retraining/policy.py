@@ -96,7 +96,8 @@ def triggers(policy: Retrain, evidence: Evidence) -> list[str]:
 
 def awaits_quality(policy: Retrain, evidence: Evidence) -> bool:
     """Whether all that speaks for a retrain is drift, on days of which some are still to be judged: look again later."""
-    return bool(evidence.unjudged_days) and not evidence.severe_quality and _is_drift_alone(policy, evidence)
+    is_unknown = bool(evidence.unjudged_days) and not evidence.severe_quality and not evidence.is_backfill
+    return is_unknown and _is_drift_alone(policy, evidence)
 
 
 def _drift(policy: Retrain, evidence: Evidence) -> list[str]:
