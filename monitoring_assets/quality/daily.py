@@ -11,8 +11,8 @@ from monitoring_assets.errors import BaselineMissing
 from monitoring_assets.monitor_spec import MonitorSpec, Severity
 from monitoring_assets.profiling.baselines import baselines_in_force
 from monitoring_assets.quality.declared import evaluate_declared
-from monitoring_assets.quality.expectations import GX_NAMES, READABLE_SOURCE
-from monitoring_assets.quality.facts import ReferenceFacts, read_facts
+from monitoring_assets.quality.expectations import GX_NAMES, READABLE_SOURCE, ReferenceFacts
+from monitoring_assets.quality.facts import read_facts
 from monitoring_assets.quality.findings import Finding, evaluate_days
 from monitoring_assets.warehouse import replace_days, table, transaction
 

@@ -6,11 +6,10 @@ Only declarations live here: nothing reads data and nothing knows Great Expectat
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from monitoring_assets.monitor_spec import Feature, MonitorSpec
-from monitoring_assets.quality.facts import ReferenceFacts, Volume
 
 Kind = Literal[
     "not_null", "in_range", "in_set", "of_type", "unique_id", "row_count",
@@ -45,6 +44,57 @@ MANY_OUTLIERS = 0.25
 VOLUME_DEVIATIONS = 4.0
 # A feed that ends less than this many hours earlier than ever before is no news.
 NEGLIGIBLE_HOURS = 1.0
+
+
+@dataclass(frozen=True)
+class Volume:
+    """Rows of a day: the median, and how far days deviate from it (robust, in rows)."""
+
+    median: float
+    spread: float
+
+
+@dataclass(frozen=True)
+class LastEvent:
+    """Hours from a day's last event to its end: the least and the most of the reference's days, the mean excess over the
+    least, the days seen and their median rows."""
+
+    least: float
+    most: float
+    mean_excess: float
+    days: int
+    median_rows: float
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """Pearson's r of a pair within a day: the median of the reference's days, and the deviation of its Fisher z beyond noise."""
+
+    median: float
+    spread: float
+
+
+@dataclass(frozen=True)
+class ReferenceFacts:
+    """What the reference baseline shows.
+
+    A column that is absent from a dict taught nothing: it was constant or all NULL, or there is no baseline yet.
+    `missing_fraction` is the usual daily share, `highest_missing` the highest; `usual_values` are the bounds beyond which a
+    value is an outlier and `outlier_fraction` the reference's own share of such rows; `weekday_rows` has Monday as 0;
+    `commonest_prediction` is the largest share that one prediction holds.
+    """
+
+    missing_fraction: dict[str, float] = field(default_factory=dict)
+    highest_missing: dict[str, float] = field(default_factory=dict)
+    minimum: dict[str, float] = field(default_factory=dict)
+    maximum: dict[str, float] = field(default_factory=dict)
+    categories: dict[str, list[str]] = field(default_factory=dict)
+    usual_values: dict[str, tuple[float, float]] = field(default_factory=dict)
+    outlier_fraction: dict[str, float] = field(default_factory=dict)
+    weekday_rows: dict[int, Volume] = field(default_factory=dict)
+    commonest_prediction: float | None = None
+    last_event: LastEvent | None = None
+    correlations: dict[tuple[str, str], Correlation] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

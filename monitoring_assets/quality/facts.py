@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import date
 
 import duckdb
@@ -10,6 +9,7 @@ import numpy as np
 
 from monitoring_assets.monitor_spec import MonitorSpec, Quality
 from monitoring_assets.profiling.histograms import Histogram, Key, read_histograms
+from monitoring_assets.quality.expectations import Correlation, LastEvent, ReferenceFacts, Volume
 from monitoring_assets.warehouse import table
 
 # The usual missing share of a column is one that this fraction of the reference's days stay below: feeds drop out for hours.
@@ -18,57 +18,6 @@ USUAL_DAYS = 0.95
 MAD_TO_DEVIATION = 1.4826
 # A median of fewer days says little.
 FEWEST_DAYS = 3
-
-
-@dataclass(frozen=True)
-class Volume:
-    """Rows of a day: the median, and how far days deviate from it (robust, in rows)."""
-
-    median: float
-    spread: float
-
-
-@dataclass(frozen=True)
-class LastEvent:
-    """Hours from a day's last event to its end: the least and the most of the reference's days, the mean excess over the
-    least, the days seen and their median rows."""
-
-    least: float
-    most: float
-    mean_excess: float
-    days: int
-    median_rows: float
-
-
-@dataclass(frozen=True)
-class Correlation:
-    """Pearson's r of a pair within a day: the median of the reference's days, and the deviation of its Fisher z beyond noise."""
-
-    median: float
-    spread: float
-
-
-@dataclass(frozen=True)
-class ReferenceFacts:
-    """What the reference baseline shows.
-
-    A column that is absent from a dict taught nothing: it was constant or all NULL, or there is no baseline yet.
-    `missing_fraction` is the usual daily share, `highest_missing` the highest; `usual_values` are the bounds beyond which a
-    value is an outlier and `outlier_fraction` the reference's own share of such rows; `weekday_rows` has Monday as 0;
-    `commonest_prediction` is the largest share that one prediction holds.
-    """
-
-    missing_fraction: dict[str, float] = field(default_factory=dict)
-    highest_missing: dict[str, float] = field(default_factory=dict)
-    minimum: dict[str, float] = field(default_factory=dict)
-    maximum: dict[str, float] = field(default_factory=dict)
-    categories: dict[str, list[str]] = field(default_factory=dict)
-    usual_values: dict[str, tuple[float, float]] = field(default_factory=dict)
-    outlier_fraction: dict[str, float] = field(default_factory=dict)
-    weekday_rows: dict[int, Volume] = field(default_factory=dict)
-    commonest_prediction: float | None = None
-    last_event: LastEvent | None = None
-    correlations: dict[tuple[str, str], Correlation] = field(default_factory=dict)
 
 
 def read_facts(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, baseline_id: str) -> ReferenceFacts:

@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 
 from monitoring_assets.monitor_spec import MonitorSpec, Severity
-from monitoring_assets.quality.expectations import GX_NAMES, Kind, expectations_of, volume_in_words
-from monitoring_assets.quality.facts import ReferenceFacts, fisher_z
+from monitoring_assets.quality.expectations import GX_NAMES, Kind, ReferenceFacts, expectations_of, volume_in_words
+from monitoring_assets.quality.facts import fisher_z
 from monitoring_assets.quality.measurement import ROW_KINDS, Measured, measure
 from monitoring_assets.quality.validation import Rule, rows_breaking
 

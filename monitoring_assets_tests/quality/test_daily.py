@@ -23,7 +23,8 @@ from monitoring_assets.profiling.baselines import (
     put_in_force,
 )
 from monitoring_assets.quality.daily import judge_days
-from monitoring_assets.quality.facts import Volume, read_facts, weekday_volumes
+from monitoring_assets.quality.expectations import Volume
+from monitoring_assets.quality.facts import read_facts, weekday_volumes
 from monitoring_assets.quality.findings import Finding
 from monitoring_assets.warehouse import Warehouse, ensure_tables, table
 from monitoring_assets_tests.example_monitor import example_rows, example_spec, example_warehouse, write_day, write_reference
@@ -91,6 +92,17 @@ def test_findings_are_stored_replaced_per_day_and_the_same_however_days_are_grou
         ).fetchall()
         (baseline_id,) = connection.execute(f"SELECT baseline_id FROM {table(spec, 'baselines')}").fetchone()
     assert told == [(NEXT, "severe", ROWS, 5, baseline_id)]
+
+
+def test_rows_that_come_anew_are_not_judged_by_what_was_found_of_the_old_ones(tmp_path):
+    with judged_monitor(tmp_path, {DAY: related(DAY), NEXT: related(NEXT)}) as (connection, spec):
+        judge_days(connection, spec, [DAY, NEXT])
+        ingest_log(connection, spec, [NEXT])
+        days = f"SELECT DISTINCT day FROM {table(spec, 'quality')} ORDER BY day"
+        assert connection.execute(days).fetchall() == [(DAY,)]
+        (tmp_path / "log" / f"{DAY}.parquet").unlink()  # a day that cannot be read keeps its rows, and what is known of them
+        ingest_log(connection, spec, [DAY])
+        assert connection.execute(days).fetchall() == [(DAY,)]
 
 
 def test_before_there_is_a_baseline_the_contract_alone_is_judged(tmp_path):

@@ -8,8 +8,17 @@ from dataclasses import replace
 import pytest
 
 from monitoring_assets.monitor_spec import MonitorSpec
-from monitoring_assets.quality.expectations import KINDS, Expectation, Tolerance, expectations_of, kinds_of
-from monitoring_assets.quality.facts import Correlation, LastEvent, ReferenceFacts, Volume
+from monitoring_assets.quality.expectations import (
+    KINDS,
+    Correlation,
+    Expectation,
+    LastEvent,
+    ReferenceFacts,
+    Tolerance,
+    Volume,
+    expectations_of,
+    kinds_of,
+)
 
 NOTHING_KNOWN = ReferenceFacts()
 

@@ -16,7 +16,8 @@ from scipy.stats import binom, binomtest
 from monitoring_assets.errors import PermanentError
 from monitoring_assets.monitor_spec import MonitorSpec
 from monitoring_assets.profiling.histograms import Histogram
-from monitoring_assets.quality.facts import Correlation, LastEvent, ReferenceFacts, Volume, reference_facts
+from monitoring_assets.quality.expectations import Correlation, LastEvent, ReferenceFacts, Volume
+from monitoring_assets.quality.facts import reference_facts
 from monitoring_assets.quality.findings import Finding, evaluate_days, share_at_least
 from monitoring_assets.quality.validation import Rule, rows_breaking
 from monitoring_assets.warehouse import quoted
