@@ -12,7 +12,17 @@ from pathlib import Path
 
 import duckdb
 
-TABLES = ("inference_log", "quarantine", "deliveries", "labels", "daily_profile", "drift_scores", "performance", "baselines")
+TABLES = (
+    "inference_log",
+    "quarantine",
+    "deliveries",
+    "labels",
+    "daily_profile",
+    "quality",
+    "drift_scores",
+    "performance",
+    "baselines",
+)
 
 
 def main() -> None:
@@ -29,7 +39,7 @@ def main() -> None:
             seconds, after = time.monotonic() - started, digests(copy)
             changed = [name for name in TABLES if after[name] != before[name]]
             told = f"changed: {', '.join(changed)}" if changed else "every table as it was"
-            print(f"{attempt} backfill of 306 days x 5 assets, 8 checks: {seconds:.1f} s; {told}", flush=True)
+            print(f"{attempt} backfill of 306 days x 5 assets, 12 checks: {seconds:.1f} s; {told}", flush=True)
             before = after
 
 

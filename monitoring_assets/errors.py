@@ -41,6 +41,10 @@ class ComparisonImpossible(PermanentError):
     """Two tables cannot be compared as asked: no column in common, contradictory types, an unknown method."""
 
 
+class ExpectationUnusable(PermanentError):
+    """A declared expectation is none of Great Expectations', or does not fit its arguments or its column."""
+
+
 class BaselineMissing(PermanentError):
     """Scoring needs a reference baseline and there is none."""
 

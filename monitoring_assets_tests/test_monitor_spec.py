@@ -86,6 +86,26 @@ MISTAKES = {
         {"quality": {"minimum_volume": 3}},
         ["quality", "minimum_volume 3 must be below maximum_volume 2"],
     ),
+    "no expectation's name": (
+        {"quality": {"expectations": [{"type": "mean"}]}},
+        ["quality.expectations.0.type", "expect_[a-z_]+"],
+    ),
+    "an expectation of an unknown column": (
+        {"quality": {"expectations": [{"type": "expect_column_to_exist", "column": "amuont"}]}},
+        ["expect_column_to_exist", "'amuont'", "no column of the log", "amount"],
+    ),
+    "an expectation of an unknown severity": (
+        {"quality": {"expectations": [{"type": "expect_column_to_exist", "column": "amount", "severity": "grave"}]}},
+        ["quality.expectations.0.severity", "'minor', 'moderate' or 'severe'"],
+    ),
+    "an expectation that nothing meets": (
+        {"quality": {"expectations": [{"type": "expect_column_mean_to_be_between", "min_value": 3, "max_value": 1}]}},
+        ["expect_column_mean_to_be_between", "min_value 3 is above max_value 1"],
+    ),
+    "the age of a monitor that has ended": (
+        {"end_day": "2026-04-01", "quality": {"maximum_age_hours": 24}},
+        ["quality.maximum_age_hours", "live monitor", "end_day"],
+    ),
     "margins that do not rise": ({"performance": {"margin_minor": 0.5}}, ["performance", "margin_minor", "must rise"]),
     "an unknown severity": ({"retrain": {"severity": "awful"}}, ["retrain.severity", "'minor', 'moderate' or 'severe'"]),
     "no cooldown at all": ({"retrain": {"cooldown_days": -1}}, ["retrain.cooldown_days", "greater than or equal to 0"]),

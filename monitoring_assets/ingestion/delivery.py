@@ -121,6 +121,8 @@ def _store(
     _stage_refused(connection, spec, [day for day in readable if day in counted and counted[day].sound < counted[day].delivered])
     with transaction(connection):
         replace_days(connection, table(spec, contract.asset), readable, _accepted_sql(spec, contract, readable, with_repeats))
+        if contract.asset == "inference_log":  # what was judged of the rows before says nothing of these
+            connection.execute(f"DELETE FROM {table(spec, 'quality')} WHERE {_is_on(readable)}")
         _quarantine(connection, spec, contract.asset, days, readable, unreadable)
         accounts = _accounts(connection, spec, contract.asset, days, left)
         for account in accounts:

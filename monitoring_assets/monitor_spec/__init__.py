@@ -13,7 +13,7 @@ from monitoring_assets.monitor_spec.drift import (
     ReferenceChoice,
     SeverityLevels,
 )
-from monitoring_assets.monitor_spec.judgements import AlertRoute, Performance, Quality, Retrain
+from monitoring_assets.monitor_spec.judgements import AlertRoute, DeclaredExpectation, Performance, Quality, Retrain
 from monitoring_assets.monitor_spec.monitor import MonitorSpec, days_between
 from monitoring_assets.monitor_spec.parts import SEVERITIES, Severity, worst
 from monitoring_assets.monitor_spec.sources import Reference, Source
@@ -24,6 +24,7 @@ __all__ = [
     "CONFIDENCE",
     "SEVERITIES",
     "AlertRoute",
+    "DeclaredExpectation",
     "Drift",
     "Feature",
     "Label",

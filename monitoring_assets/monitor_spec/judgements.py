@@ -1,18 +1,57 @@
 """What counts as bad data and as a worse model, when a new one is trained, and who is told."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from monitoring_assets.monitor_spec.parts import Fraction, NonNegative, PositiveInt, SpecModel
+
+
+class DeclaredExpectation(SpecModel):
+    """An expectation of Great Expectations, by its name in snake case, with its own arguments beside it:
+
+        {type: expect_column_mean_to_be_between, column: amount, min_value: 1, max_value: 9, severity: minor}
+
+    Each day is judged on its own. What breaks it has the `severity` given here. Whether the name and the arguments are Great
+    Expectations' own is looked up when the check runs, since its import takes seconds.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True, protected_namespaces=())
+
+    type: Annotated[str, Field(pattern=r"^expect_[a-z_]+$")]
+    severity: Literal["minor", "moderate", "severe"] = "moderate"
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns it names as its own; other arguments, such as a `row_condition`, may read more."""
+        found = self.arguments
+        single = [found[key] for key in ("column", "column_A", "column_B") if key in found]
+        listed = found.get("column_list", [])
+        return [str(name) for name in (*single, *(listed if isinstance(listed, list) else [listed]))]
+
+    @model_validator(mode="after")
+    def _bounds_are_ordered(self) -> Self:
+        low, high = (self.arguments.get(key) for key in ("min_value", "max_value"))
+        if isinstance(low, (int, float)) and isinstance(high, (int, float)) and low > high:
+            raise ValueError(f"{self.type}: min_value {low:g} is above max_value {high:g}")
+        return self
 
 
 class Quality(SpecModel):
     """How much a day's data may deviate from the reference before a check warns or fails.
 
-    Shares are of the day's rows. A missing share is judged above what the reference itself shows. Ranges learnt from the
-    reference are widened by `range_margin` of their span on either side. A day's row count may lie between
-    `minimum_volume` and `maximum_volume` times the reference's median day.
+    Shares are of the day's rows, and count only where sampling noise cannot explain them: over all rules together a sound day
+    is found fault with at a rate of about `false_alarm_rate`, however few rows it has. A missing share is judged above what the
+    reference's own days show. Ranges learnt from the reference are widened by `range_margin` of their span on either side.
+    What lies outside a learnt range or set is at most moderate, for it may be drift; outside a declared one it may be severe.
+    A day's row count may lie between `minimum_volume` and `maximum_volume` times the median of the reference's same weekdays.
+    An outlier is `outlier_deviations` robust deviations from the reference's median, or outside its widened range. Features
+    correlated above `minimum_correlation` on the reference's days must stay so. `maximum_age_hours`, for a live monitor, is how
+    long ago the newest stored day may have ended when it is checked. `expectations` adds any of Great Expectations.
     """
 
     missing_minor: Fraction = 0.01
@@ -22,6 +61,11 @@ class Quality(SpecModel):
     range_margin: NonNegative = 0.1
     minimum_volume: NonNegative = 0.5
     maximum_volume: NonNegative = 2.0
+    outlier_deviations: Annotated[float, Field(gt=0)] = 6.0
+    minimum_correlation: Annotated[float, Field(ge=0.3, lt=1)] = 0.5
+    maximum_age_hours: Annotated[float, Field(gt=0)] | None = None
+    false_alarm_rate: Annotated[float, Field(gt=0, lt=0.5)] = 0.01
+    expectations: list[DeclaredExpectation] = []
     samples: int = Field(default=5, ge=0, le=100)
 
     @model_validator(mode="after")

@@ -148,6 +148,20 @@ class MonitorSpec(SpecModel):
             )
         return self
 
+    @model_validator(mode="after")
+    def _expectations_name_columns_of_the_log(self) -> Self:
+        known = ["day", *self.log_columns]
+        for expectation in self.quality.expectations:
+            strangers = [column for column in expectation.columns if column not in known]
+            if strangers:
+                raise ValueError(
+                    f"quality.expectations: {expectation.type} names {strangers[0]!r}, which is no column of the log; "
+                    f"those are {', '.join(known)}"
+                )
+        if self.quality.maximum_age_hours is not None and self.end_day is not None:
+            raise ValueError("quality.maximum_age_hours is for a live monitor; this one ends with its `end_day`")
+        return self
+
     @property
     def retrain_window_days(self) -> int:
         """The window whose drift may ask for a retrain: the longest, unless the policy names one."""

@@ -19,7 +19,7 @@ from monitoring_assets.monitor_spec import MonitorSpec, Severity, worst
 from monitoring_assets.orchestration.metadata import as_table, numbers
 from monitoring_assets.orchestration.partitions import daily_partitions, days_of
 from monitoring_assets.orchestration.resources import MonitoringHome, errors_for_dagster
-from monitoring_assets.quality.expectations import KINDS, READABLE_SOURCE
+from monitoring_assets.quality.expectations import READABLE_SOURCE, Kind, kinds_of
 
 if TYPE_CHECKING:
     from monitoring_assets.quality.findings import Finding
@@ -41,20 +41,25 @@ RECORDS_AT_ONCE = 1000
 
 Evaluate = Callable[[duckdb.DuckDBPyConnection, MonitorSpec, list[date]], Iterator[DayResult]]
 
-QUALITY_CHECKS = {
+QUALITY_CHECKS: dict[Kind, str] = {
     "not_null": "Missing values stay within what the reference shows.",
     "in_range": "Numbers lie in the contract's range, or the reference's.",
     "in_set": "Categories are ones the contract or the reference knows.",
     "of_type": "Columns have their declared types.",
     "unique_id": "No prediction id stands twice.",
-    "row_count": "The day has about as many rows as a day of the reference.",
+    "row_count": "The day has about as many rows as the reference's same weekdays.",
+    "no_outliers": "No more values and predictions are far out than in the reference.",
+    "prediction_varies": "The model does not predict the same for every row.",
+    "fresh": "The day's events go on until about when the reference's do.",
+    "correlated": "Features that go together in the reference still do.",
+    "declared": "The Great Expectations of the monitor's YAML hold.",
 }
 
 
 def build_asset_checks(spec: MonitorSpec) -> list[dg.AssetChecksDefinition]:
     """Quality on `inference_log`, drift on `drift_scores`, performance on `performance` where there are labels."""
     checks = [
-        _daily_checks(spec, "inference_log", "quality", {kind: QUALITY_CHECKS[kind] for kind in KINDS}, _quality),
+        _daily_checks(spec, "inference_log", "quality", {kind: QUALITY_CHECKS[kind] for kind in kinds_of(spec)}, _quality),
         _daily_checks(
             spec, "drift_scores", "drift", {"drift_within_threshold": "No column has moved beyond its threshold."}, _drift
         ),
@@ -92,13 +97,13 @@ def _daily_checks(
 
 
 def _quality(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: list[date]) -> Iterator[DayResult]:
-    from monitoring_assets.quality.daily import quality_of_days
+    from monitoring_assets.quality.daily import judge_days
 
     by_check: dict[tuple[date, str], list[Any]] = defaultdict(list)
-    for finding in quality_of_days(connection, spec, days):
+    for finding in judge_days(connection, spec, days):
         by_check[finding.day, finding.check].append(finding)
     for day in days:
-        for kind in KINDS:
+        for kind in kinds_of(spec):
             findings = by_check[day, kind]
             bad = [finding for finding in findings if finding.severity != "ok"]
             shown: dict[str, Any] = {"expectations": len(findings), **numbers({"failing": len(bad)})}
@@ -107,6 +112,7 @@ def _quality(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: lis
                     [
                         {
                             "column": finding.column or "",
+                            "expectation": finding.expectation,
                             "severity": finding.severity,
                             "observed": round(finding.observed, 6),
                             "expected": finding.expected,
@@ -123,8 +129,10 @@ def _quality(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: lis
 
 
 def _of_rows(finding: "Finding") -> str:
-    """What a finding about the day as a whole says: how many rows, or why its source could not be read."""
-    return f"{finding.observed:.0f} rows" if finding.expected != READABLE_SOURCE else f"not read: {'; '.join(finding.samples)}"
+    """What a finding about the day as a whole says: how many rows, why its source could not be read, or what was found."""
+    if finding.expected == READABLE_SOURCE:
+        return f"not read: {'; '.join(finding.samples)}"
+    return f"{finding.observed:.0f} rows" if finding.check == "row_count" else finding.expectation
 
 
 def _drift(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: list[date]) -> Iterator[DayResult]:

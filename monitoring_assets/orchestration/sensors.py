@@ -9,7 +9,7 @@ from monitoring_assets.errors import BaselineMissing, WarehouseLocked
 from monitoring_assets.monitor_spec import MonitorSpec
 from monitoring_assets.orchestration.model_assets import DECISION_TAG
 from monitoring_assets.orchestration.resources import MonitoringHome
-from monitoring_assets.retraining.policy import Decision, decide
+from monitoring_assets.retraining.policy import Decision, awaits_quality, decide
 
 WATCHED = ("drift_scores", "performance", "reference_baseline")
 # What an asset's verdict is about.
@@ -66,6 +66,9 @@ def build_retrain_sensor(spec: MonitorSpec) -> dg.SensorDefinition:
             return dg.SensorResult(skip_reason=str(error), cursor=json.dumps(cursor))
         except WarehouseLocked as error:  # the cursor stays, so the next tick sees the same events
             return dg.SensorResult(skip_reason=str(error), cursor=context.cursor)
+        if awaits_quality(spec.retrain, evidence):
+            # The checks may come after the scores and bring no event of their own: the cursor stays, the next tick looks again.
+            return _answer(spec, decision, len(events), context.cursor, is_new=earlier is None)
         return _answer(spec, decision, len(events), json.dumps(cursor), is_new=earlier is None)
 
     return retrain_on_drift
@@ -155,7 +158,7 @@ def _all_from_backfills(instance: dg.DagsterInstance, events: list[dg.EventLogRe
     return all(run is not None and "dagster/backfill" in run.tags for run in runs)
 
 
-def _answer(spec: MonitorSpec, decision: Decision, events: int, cursor: str, *, is_new: bool) -> dg.SensorResult:
+def _answer(spec: MonitorSpec, decision: Decision, events: int, cursor: str | None, *, is_new: bool) -> dg.SensorResult:
     told = f"{decision.day}: {decision.reason} ({events} new events{'' if is_new else ', decided before'})"
     observation = dg.AssetObservation(
         dg.AssetKey([spec.name, "model_candidate"]),
@@ -168,7 +171,8 @@ def _answer(spec: MonitorSpec, decision: Decision, events: int, cursor: str, *, 
         },
     )
     if not decision.retrain:
-        return dg.SensorResult(skip_reason=told, cursor=cursor, asset_events=[observation])
+        news = [observation] if is_new else []
+        return dg.SensorResult(skip_reason=told, cursor=cursor, asset_events=news)
     request = dg.RunRequest(
         run_key=decision.decision_id,
         job_name=f"{spec.name}_retrain",

@@ -16,6 +16,7 @@ import pandas as pd
 from monitoring_assets.errors import BaselineMissing
 from monitoring_assets.ingestion.reference import REFERENCE_ROWS, stage_reference
 from monitoring_assets.monitor_spec import CONFIDENCE, MonitorSpec
+from monitoring_assets.profiling.day_facts import copy_first_facts, write_day_facts
 from monitoring_assets.profiling.grid import CategoryGrid, Grid, NumericGrid
 from monitoring_assets.profiling.kernel import fit_grids, write_profiles
 from monitoring_assets.profiling.refinement import refine_profiles
@@ -52,7 +53,9 @@ def build_reference_baseline(connection: duckdb.DuckDBPyConnection, spec: Monito
         write_profiles(connection, "staged_profiles", rows, columns, grids, spec.segments, spec.sampling_weight)
         refine_profiles(connection, spec, "staged_profiles", rows, columns)
         write_samples(connection, "staged_sample", REFERENCE_ROWS, spec.id, list(spec.features), spec.sampling_weight)
-        return _store(connection, spec, 0, date.min.replace(year=1970), None, None, None)
+        baseline = _store(connection, spec, 0, date.min.replace(year=1970), None, None, None)
+        write_day_facts(connection, spec, baseline.baseline_id, REFERENCE_ROWS)
+        return baseline
 
 
 def build_candidate_baseline(
@@ -106,7 +109,11 @@ def build_candidate_baseline(
             return next(baseline for baseline in earlier if baseline.valid_from)
         newest = connection.execute(f"SELECT max(sequence) FROM {table(spec, 'baselines')}").fetchone()
         sequence = earlier[0].sequence if earlier else ((newest[0] if newest else None) or 0) + 1
-        return _store(connection, spec, sequence, None, model_version, metric, metric_value)
+        baseline = _store(connection, spec, sequence, None, model_version, metric, metric_value)
+        rows = f"(SELECT * FROM {table(spec, 'inference_log')} WHERE day BETWEEN DATE '{first}' AND DATE '{last}')"
+        write_day_facts(connection, spec, baseline.baseline_id, rows)
+        copy_first_facts(connection, spec, baseline.baseline_id, first, last)
+        return baseline
 
 
 def put_in_force(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, model_version: str, valid_from: date) -> Baseline:
@@ -131,7 +138,7 @@ def discard_candidate_baseline(connection: duckdb.DuckDBPyConnection, spec: Moni
     """Forget the baseline of a refused candidate."""
     with transaction(connection):
         where = f"(SELECT baseline_id FROM {table(spec, 'baselines')} WHERE model_version = ? AND valid_from IS NULL)"
-        for name in ("baseline_profiles", "baseline_sample"):
+        for name in ("baseline_profiles", "baseline_sample", "baseline_facts"):
             connection.execute(f"DELETE FROM {table(spec, name)} WHERE baseline_id IN {where}", [model_version])
         connection.execute(
             f"DELETE FROM {table(spec, 'baselines')} WHERE model_version = ? AND valid_from IS NULL", [model_version]
@@ -216,7 +223,7 @@ def _store(
     baseline_id = digest.hexdigest()[:16]
     baselines = table(spec, "baselines")
     parts = {table(spec, "baseline_profiles"): "staged_profiles", table(spec, "baseline_sample"): "staged_sample"}
-    for kept in parts:
+    for kept in (*parts, table(spec, "baseline_facts")):
         where = f"baseline_id IN (SELECT baseline_id FROM {baselines} WHERE sequence = ?)"
         connection.execute(f"DELETE FROM {kept} WHERE {where}", [sequence])
     connection.execute(f"DELETE FROM {baselines} WHERE sequence = ?", [sequence])

@@ -1,71 +1,97 @@
-"""Quality of the warehouse's days: reads a batch of days, learns from the baseline in force on them, evaluates."""
+"""Quality of the warehouse's days: learns from the baseline in force on them, evaluates, keeps the findings."""
 
 from collections.abc import Iterator, Sequence
-from datetime import date
+from dataclasses import asdict
+from datetime import UTC, date, datetime
 
 import duckdb
+import pyarrow as pa
 
 from monitoring_assets.errors import BaselineMissing
-from monitoring_assets.monitor_spec import MonitorSpec
+from monitoring_assets.monitor_spec import MonitorSpec, Severity
 from monitoring_assets.profiling.baselines import baselines_in_force
-from monitoring_assets.profiling.histograms import read_histograms
-from monitoring_assets.quality.expectations import READABLE_SOURCE, ReferenceFacts
-from monitoring_assets.quality.facts import reference_facts
+from monitoring_assets.quality.declared import evaluate_declared
+from monitoring_assets.quality.expectations import GX_NAMES, READABLE_SOURCE, ReferenceFacts
+from monitoring_assets.quality.facts import read_facts
 from monitoring_assets.quality.findings import Finding, evaluate_days
-from monitoring_assets.warehouse import table
+from monitoring_assets.warehouse import replace_days, table, transaction
 
-# Rows validated at once: enough to share a validation's fixed cost over many days, few enough to bound memory.
-BATCH_ROWS = 400_000
+STORED = pa.schema(
+    {
+        "day": pa.date32(), "check": pa.string(), "expectation": pa.string(), "column": pa.string(), "severity": pa.string(),
+        "observed": pa.float64(), "expected": pa.string(), "unexpected_count": pa.int64(), "unexpected_share": pa.float64(),
+        "samples": pa.list_(pa.string()), "baseline_id": pa.string(),
+    }
+)  # fmt: skip
 
 
-def quality_of_days(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: Sequence[date]) -> Iterator[Finding]:
-    """Every finding of these days, and for a day whose source could not be read one more, with the reason.
+def judge_days(
+    connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: Sequence[date], now: datetime | None = None
+) -> list[Finding]:
+    """Evaluate these days and put their findings in the place of those in `quality`, in one transaction.
 
     Before there is a baseline the contract alone is judged: a reference that is a range of the log is made of checked days.
+
+    Raises
+    ------
+    ExpectationUnusable
+        When a declared expectation is none of Great Expectations', or could not be evaluated. Nothing is stored then.
     """
-    unreadable = dict(
-        connection.execute(
-            f"SELECT day, unreadable FROM {table(spec, 'deliveries')} WHERE asset = 'inference_log' AND unreadable IS NOT NULL"
-        ).fetchall()
-    )
-    for facts, judged in _facts_in_force(connection, spec, days):
-        for batch in _batches(connection, spec, judged):
-            yield from _evaluate(connection, spec, batch, facts)
-    for day in days:
-        if day in unreadable:
-            yield Finding(day, "row_count", None, "severe", 0.0, 0, 1.0, [unreadable[day]], READABLE_SOURCE)
+    findings: list[Finding] = []
+    rows = []
+    for baseline_id, facts, judged in _facts_in_force(connection, spec, days):
+        found = [
+            *evaluate_days(connection, table(spec, "inference_log"), judged, spec, facts),
+            *evaluate_declared(connection, spec, judged),
+            *_unreadable(connection, spec, judged),
+            *_age(connection, spec, judged, now or datetime.now(UTC)),
+        ]
+        rows += [asdict(finding) | {"baseline_id": baseline_id} for finding in found]
+        findings += found
+    connection.register("found", pa.Table.from_pylist(rows, STORED))
+    with transaction(connection):
+        named = 'SELECT * RENAME ("check" AS kind, "column" AS column_name) FROM found ORDER BY day, kind, column_name, expected'
+        replace_days(connection, table(spec, "quality"), days, named)
+    connection.unregister("found")
+    return findings
 
 
 def _facts_in_force(
     connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: Sequence[date]
-) -> Iterator[tuple[ReferenceFacts, list[date]]]:
+) -> Iterator[tuple[str | None, ReferenceFacts, list[date]]]:
     try:
         in_force = baselines_in_force(connection, spec, days)
     except BaselineMissing:
-        yield ReferenceFacts(), list(days)
+        yield None, ReferenceFacts(), list(days)
         return
-    where = "baseline_id = ? AND segment IS NULL"
     for baseline, judged in in_force:
-        profiles = read_histograms(connection, table(spec, "baseline_profiles"), where, [baseline.baseline_id])
-        yield reference_facts(profiles), judged
+        yield baseline.baseline_id, read_facts(connection, spec, baseline.baseline_id), judged
 
 
-def _evaluate(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: list[date], facts: ReferenceFacts) -> list[Finding]:
-    rows = connection.execute(
-        f"SELECT * FROM {table(spec, 'inference_log')} WHERE day IN (SELECT unnest(?::DATE[])) ORDER BY day", [days]
-    ).df()
-    return evaluate_days(rows, days, spec, facts)
+def _unreadable(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: Sequence[date]) -> Iterator[Finding]:
+    """For a day whose source could not be read a finding with the reason."""
+    told = connection.execute(
+        f"SELECT day, unreadable FROM {table(spec, 'deliveries')} WHERE asset = 'inference_log' AND unreadable IS NOT NULL"
+    )
+    for day, reason in told.fetchall():
+        if day in days:
+            yield Finding(day, "row_count", None, "severe", 0.0, 0, 1.0, [reason], READABLE_SOURCE, GX_NAMES["row_count"])
 
 
-def _batches(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: Sequence[date]) -> Iterator[list[date]]:
-    counts = dict(connection.execute(f"SELECT day, count(*) FROM {table(spec, 'inference_log')} GROUP BY day").fetchall())
-    batch: list[date] = []
-    rows = 0
-    for day in days:
-        if batch and rows + counts.get(day, 0) > BATCH_ROWS:
-            yield batch
-            batch, rows = [], 0
-        batch.append(day)
-        rows += counts.get(day, 0)
-    if batch:
-        yield batch
+def _age(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: Sequence[date], now: datetime) -> Iterator[Finding]:
+    """Of a live monitor that says how old its newest day may be: how long ago that ended."""
+    allowed = spec.quality.maximum_age_hours
+    if allowed is None:
+        return
+    newest, ended = connection.execute(
+        "SELECT day, epoch((day + 1)::TIMESTAMP AT TIME ZONE ?) FROM "
+        f"(SELECT max(day) AS day FROM {table(spec, 'inference_log')})",
+        [spec.time_zone],
+    ).fetchall()[0]
+    if newest in days:
+        hours = (now.timestamp() - ended) / 3600.0
+        late = hours > allowed
+        told = [f"ended {hours:.1f} hours ago"] if late else []
+        expected = f"the newest stored day ended at most {allowed:g} hours ago"
+        severity: Severity = "moderate" if late else "ok"
+        yield Finding(newest, "fresh", None, severity, hours, int(late), float(late), told, expected, GX_NAMES["fresh"])

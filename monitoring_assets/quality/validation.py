@@ -1,12 +1,14 @@
-"""Great Expectations, and nothing else: which rows of a frame break which rule.
+"""Great Expectations, and nothing else: which rows of a table break which rule, and how a frame fares with any expectation.
 
-This is the library's one home. Days, tolerances and severities are not known here (`findings.py`). The library takes
-3-5 s to import, so it is imported when a frame is validated and not before.
+This is the library's one home. Days, limits and severities are not known here (`findings.py`, `declared.py`). The library
+takes 3-5 s to import, so it is imported when something is validated and not before.
 """
 
+import math
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cache
 from typing import Any
 
@@ -14,19 +16,15 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from monitoring_assets.errors import PermanentError
+from monitoring_assets.errors import ExpectationUnusable, PermanentError
 
 Rows = npt.NDArray[np.intp]
-
-# Great Expectations copies its whole batch for every rule on a column. Eight columns a batch instead of all 41 made
-# 280,000 rows 3.5 times faster (7.2 s to 2.0 s); with fewer than four, small frames pay more for batches than copies.
-COLUMNS_PER_BATCH = 8
 
 # The data source holds one batch at a time under one name, so a second thread's batch would silently take its place.
 ONE_BATCH_AT_A_TIME = threading.Lock()
 
 # Row numbers and no values: only COMPLETE has all row numbers, and the other keys keep it from formatting values.
-RESULT_FORMAT = {
+ROW_NUMBERS = {
     "result_format": "COMPLETE",
     "partial_unexpected_count": 0,
     "exclude_unexpected_values": True,
@@ -44,6 +42,17 @@ class Rule:
     arguments: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """How a frame fared: `observed` is the statistic where it is a number, else the unexpected share, else nan."""
+
+    success: bool
+    observed: float
+    unexpected_count: int
+    unexpected_share: float
+    samples: list[str]
+
+
 def rows_breaking(rules: Sequence[Rule], frame: pd.DataFrame) -> list[Rows]:
     """For each rule the numbers (0 = first) of the rows that break it, rising.
 
@@ -52,51 +61,118 @@ def rows_breaking(rules: Sequence[Rule], frame: pd.DataFrame) -> list[Rows]:
     PermanentError
         When Great Expectations could not evaluate a rule.
     """
-    if frame.index.name is not None or not frame.index.equals(pd.RangeIndex(len(frame))):
-        frame = frame.reset_index(drop=True)
-    found: dict[int, Rows] = {}
-    for numbers, columns in _batches(rules):
-        found |= _validate(frame[columns], {number: rules[number] for number in numbers})
-    return [found[number] for number in range(len(rules))]
-
-
-def _batches(rules: Sequence[Rule]) -> Iterator[tuple[list[int], list[str]]]:
-    """The rules' numbers and columns, in portions of few columns."""
-    reads = list(dict.fromkeys(rule.columns for rule in rules))
-    for start in range(0, len(reads), COLUMNS_PER_BATCH):
-        portion = reads[start : start + COLUMNS_PER_BATCH]
-        numbers = [number for number, rule in enumerate(rules) if rule.columns in portion]
-        yield numbers, list(dict.fromkeys(column for columns in portion for column in columns))
-
-
-def _validate(frame: pd.DataFrame, rules: dict[int, Rule]) -> dict[int, Rows]:
     import great_expectations as gx
     from great_expectations import expectations as known
 
     suite = gx.ExpectationSuite(
-        name="day",
-        expectations=[getattr(known, rule.name)(**rule.arguments, meta={"number": number}) for number, rule in rules.items()],
+        name="rows",
+        expectations=[getattr(known, rule.name)(**rule.arguments, meta={"number": n}) for n, rule in enumerate(rules)],
     )
+    found: dict[int, Rows] = {}
+    for result in _validate(frame.reset_index(drop=True), suite, ROW_NUMBERS):
+        number = result.expectation_config.meta["number"]
+        message = _caught(result.exception_info)
+        if message:
+            raise PermanentError(f"{rules[number].name} on {', '.join(rules[number].columns)} could not be evaluated: {message}")
+        found[number] = np.asarray(result.result["unexpected_index_list"], dtype=np.intp)
+    return [found[number] for number in range(len(rules))]
+
+
+def declared_suite(declared: Sequence[tuple[str, Mapping[str, Any]]]) -> Any:
+    """A suite of expectations by name and arguments, for `outcomes`.
+
+    Raises
+    ------
+    ExpectationUnusable
+        When Great Expectations has none of that name, or refuses the arguments. Names the nearest it has, or the mistake.
+    """
+    import great_expectations as gx
+
+    made = [_expectation(name, arguments, number) for number, (name, arguments) in enumerate(declared)]
+    return gx.ExpectationSuite(name="declared", expectations=made)
+
+
+def outcomes(suite: Any, frame: pd.DataFrame, samples: int) -> list[Outcome]:
+    """How a frame fares with each expectation of a `declared_suite`, in its order.
+
+    Raises
+    ------
+    ExpectationUnusable
+        When one could not be evaluated: Great Expectations itself would report it as failed, which is no finding about data.
+    """
+    found: dict[int, Outcome] = {}
+    for result in _validate(frame, suite, {"result_format": "BASIC", "partial_unexpected_count": samples}):
+        configuration = result.expectation_config
+        message = _caught(result.exception_info)
+        if message:
+            raise ExpectationUnusable(
+                f"{configuration.type} with {_arguments_told(configuration.kwargs)} could not be evaluated: {message} Correct "
+                "its arguments in the monitor's YAML, quality.expectations, to fit the column's type."
+            )
+        found[configuration.meta["number"]] = _outcome(bool(result.success), result.result)
+    return [found[number] for number in range(len(found))]
+
+
+def _expectation(name: str, arguments: Mapping[str, Any], number: int) -> Any:
+    from great_expectations.exceptions import ExpectationNotFoundError
+    from great_expectations.expectations import registry
+    from pydantic.v1 import ValidationError
+
+    try:
+        implementation = registry.get_expectation_impl(name)
+    except ExpectationNotFoundError:
+        close = get_close_matches(name, registry.list_registered_expectation_implementations(), n=3)
+        nearest = f"did you mean {' or '.join(close)}?" if close else "its gallery lists those there are."
+        raise ExpectationUnusable(
+            f"quality.expectations: Great Expectations has no {name!r}; {nearest} Correct `type` in the monitor's YAML."
+        ) from None
+    try:
+        return implementation(**arguments, meta={"number": number})
+    except (ValidationError, TypeError, ValueError) as error:
+        mistakes = error.errors() if isinstance(error, ValidationError) else [{"loc": ("arguments",), "msg": str(error)}]
+        said = "; ".join(dict.fromkeys(f"{'.'.join(map(str, m['loc']))}: {m['msg']}" for m in mistakes))
+        takes = sorted(set(implementation.__fields__) - NOT_FOR_USERS)
+        raise ExpectationUnusable(
+            f"quality.expectations: {name} with {_arguments_told(arguments)} is refused: {said}. It takes {', '.join(takes)}."
+        ) from None
+
+
+# Fields every expectation has, which say nothing of the data.
+NOT_FOR_USERS = frozenset(
+    {"id", "meta", "notes", "result_format", "description", "catch_exceptions", "rendered_content", "severity", "windows"}
+    | {"batch_id", "condition_parser"}
+)
+
+
+def _arguments_told(arguments: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {value!r}" for key, value in arguments.items() if key not in NOT_FOR_USERS) or "no arguments"
+
+
+def _outcome(success: bool, result: Mapping[str, Any]) -> Outcome:
+    count = int(result.get("unexpected_count") or 0)
+    share = count / result["element_count"] if result.get("element_count") else float(not success)
+    observed = result.get("observed_value")
+    shown = [str(value) for value in result.get("partial_unexpected_list") or []]
+    if isinstance(observed, (int, float, np.number)):
+        return Outcome(
+            success, float(observed), count or int(not success), share, shown or ([] if success else [f"{observed:g}"])
+        )
+    if observed is not None and not shown and not success:
+        shown = [str(observed)]
+    return Outcome(success, share if "element_count" in result else math.nan, count or int(not success), share, shown)
+
+
+def _validate(frame: pd.DataFrame, suite: Any, result_format: Mapping[str, Any]) -> Any:
     with ONE_BATCH_AT_A_TIME:
         batch = _batch_definition().get_batch({"dataframe": frame})
-        results = batch.validate(suite, result_format=RESULT_FORMAT).results
-    found = {}
-    for result in results:
-        number = result.expectation_config.meta["number"]
-        _raise_what_was_caught(rules[number], result.exception_info)
-        found[number] = np.asarray(result.result["unexpected_index_list"], dtype=np.intp)
-    return found
+        return batch.validate(suite, result_format=dict(result_format)).results
 
 
-def _raise_what_was_caught(rule: Rule, caught: dict[str, Any]) -> None:
+def _caught(info: dict[str, Any]) -> str:
     """Great Expectations turns an exception into a failed result, in two shapes; it must not pass for a finding."""
-    infos = [caught] if "raised_exception" in caught else list(caught.values())
-    messages = [info["exception_message"] for info in infos if info["raised_exception"]]
-    if messages:
-        raise PermanentError(
-            f"{rule.name} on column {', '.join(map(repr, rule.columns))} could not be evaluated: {messages[0]}. Check "
-            "that the warehouse column has the type the monitor's YAML declares, and that the declared bounds fit it."
-        )
+    infos = [info] if "raised_exception" in info else list(info.values())
+    messages = dict.fromkeys(str(each["exception_message"]).rstrip(".") for each in infos if each["raised_exception"])
+    return "; ".join(messages) + "." if messages else ""
 
 
 @cache

@@ -13,6 +13,16 @@ from monitoring_assets.retraining.gate import Verdict
 from monitoring_assets.retraining.policy import Decision, Evidence
 from monitoring_assets.warehouse import table
 
+# What a severe finding of each kind says; a declared one says its expectation.
+BROKEN_TOLD = {
+    "not_null": "missing values of {column}",
+    "in_range": "values of {column} out of range",
+    "in_set": "unknown values of {column}",
+    "of_type": "wrong type of {column}",
+    "unique_id": "repeated values of {column}",
+    "prediction_varies": "the same {column} in all rows",
+}
+
 
 def gather_evidence(
     connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, *, is_in_flight: bool, is_backfill: bool
@@ -30,6 +40,7 @@ def gather_evidence(
     state = current_standing(connection, spec, baseline)
     labelled = f"FROM {table(spec, 'labels')} WHERE label IS NOT NULL AND day IN (SELECT day FROM {table(spec, 'inference_log')})"
     decided = f"FROM {table(spec, 'retrain_decisions')}"
+    broken, unjudged = window_quality(connection, spec, day)
     return Evidence(
         day=day,
         baseline_id=baseline.baseline_id,
@@ -47,7 +58,34 @@ def gather_evidence(
         newest_decided_day=_one(connection, f"SELECT max(day) {decided}"),
         is_in_flight=is_in_flight,
         is_backfill=is_backfill,
+        severe_quality=broken,
+        unjudged_days=unjudged,
     )
+
+
+def window_quality(
+    connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, day: date | None
+) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Of the retrain window that ends on a day: what is severely wrong with the rows of a day, worst first, and the days with
+    rows that nobody has judged. A day without rows, or whose new file could not be read, moves no window."""
+    if day is None:
+        return {}, ()
+    log, quality = table(spec, "inference_log"), table(spec, "quality")
+    within = f"day BETWEEN '{day}'::DATE - {spec.retrain_window_days - 1} AND '{day}'::DATE"
+    found = connection.execute(
+        f"SELECT day, kind, column_name, expectation, unexpected_share FROM {quality} WHERE {within} AND severity = 'severe' "
+        f"AND kind <> 'row_count' AND day IN (SELECT day FROM {log} WHERE {within}) "
+        "ORDER BY day, unexpected_share DESC, column_name"
+    ).fetchall()
+    told: dict[str, list[str]] = {}
+    for broken_day, kind, column, expectation, share in found:
+        words = BROKEN_TOLD.get(kind, expectation).format(column=column)
+        told.setdefault(str(broken_day), []).append(f"{words}: {share:.0%}".replace("%", " %"))
+    broken = {name: ", ".join(each[:3]) + (f" and {len(each) - 3} more" if len(each) > 3 else "") for name, each in told.items()}
+    unjudged = connection.execute(
+        f"SELECT DISTINCT day FROM {log} WHERE {within} AND day NOT IN (SELECT day FROM {quality}) ORDER BY day"
+    ).fetchall()
+    return broken, tuple(str(row[0]) for row in unjudged)
 
 
 def current_standing(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, baseline: Baseline) -> Standing:

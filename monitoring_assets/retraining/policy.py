@@ -5,7 +5,7 @@ Time is the evidence's own: days are days of predictions, so a replayed year dec
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import date, timedelta
 from hashlib import sha256
 
@@ -19,6 +19,8 @@ class Evidence:
     `severities` holds each feature's worst severity over the policy's window that ends on `day` (None: not scored),
     `prediction_severity` the same for the model's output. `fall` is how much worse the realised `metric` of the newest labelled
     days is than the baseline's (nan: not known). `untrained_rows` counts labelled rows of days the model was not trained on.
+    `severe_quality` tells of the window's days whose rows are severely broken what is; `unjudged_days` are those whose quality
+    has not been judged.
     """
 
     day: date | None
@@ -37,13 +39,16 @@ class Evidence:
     newest_decided_day: date | None = None
     is_in_flight: bool = False
     is_backfill: bool = False
+    severe_quality: dict[str, str] = field(default_factory=dict)
+    unjudged_days: tuple[str, ...] = ()
 
     @property
     def digest(self) -> str:
         """Identifies what was seen of the world, so the same evidence is never acted on twice."""
         world = (self.day, self.baseline_id, self.has_model, sorted(self.severities.items()), self.prediction_severity)
         numbers = (f"{self.metric_value:.6f}", self.metric_rows, self.newest_labelled_day)
-        return sha256(repr((world, numbers)).encode()).hexdigest()[:16]
+        quality = (sorted(self.severe_quality), self.unjudged_days)
+        return sha256(repr((world, numbers, quality)).encode()).hexdigest()[:16]
 
     def as_json(self) -> str:
         return json.dumps(asdict(self), default=str)
@@ -63,6 +68,9 @@ class Decision:
 def decide(policy: Retrain, evidence: Evidence) -> Decision:
     """Apply the policy: what speaks for a retrain, then what forbids it.
 
+    Drift speaks for one only where the window's rows are known to be sound. A fall of the realised metric does so anyway: labels
+    are the truth whatever the features look like, and the gate judges what comes of training.
+
     Examples
     --------
     >>> quiet = Evidence(date(2026, 3, 9), "b", True, {"amount": "ok"}, "ok", "auc", 0.7, 0.7, 0.0, 900, 5000, None)
@@ -70,7 +78,7 @@ def decide(policy: Retrain, evidence: Evidence) -> Decision:
     'nothing to do: 0 of 1 features severe, prediction ok, auc 0.700 (baseline 0.700)'
     """
     reasons = triggers(policy, evidence)
-    obstacle = _obstacle(policy, evidence)
+    obstacle = _obstacle(policy, evidence) or _distrust(policy, evidence)
     if obstacle is not None and (reasons or evidence.day is None):
         found = f"; seen: {', '.join(reasons)}" if reasons else ""
         return Decision(evidence.digest, evidence.day, False, obstacle + found, evidence)
@@ -83,6 +91,16 @@ def triggers(policy: Retrain, evidence: Evidence) -> list[str]:
     """What speaks for a retrain, in words; empty when nothing does."""
     if not evidence.has_model:
         return ["no champion yet"]
+    return [*_drift(policy, evidence), *_fall(policy, evidence)]
+
+
+def awaits_quality(policy: Retrain, evidence: Evidence) -> bool:
+    """Whether all that speaks for a retrain is drift, on days of which some are still to be judged: look again later."""
+    is_unknown = bool(evidence.unjudged_days) and not evidence.severe_quality and not evidence.is_backfill
+    return is_unknown and _is_drift_alone(policy, evidence)
+
+
+def _drift(policy: Retrain, evidence: Evidence) -> list[str]:
     reasons = []
     drifted = sorted(name for name, severity in evidence.severities.items() if _reaches(severity, policy.severity))
     # Divided, not multiplied: 0.7 * 10 is 7.000000000000001, and 7 of 10 would not be enough.
@@ -90,9 +108,32 @@ def triggers(policy: Retrain, evidence: Evidence) -> list[str]:
         reasons.append(f"{len(drifted)} of {len(evidence.severities)} features {policy.severity} ({', '.join(drifted)})")
     if _reaches(evidence.prediction_severity, policy.severity):
         reasons.append(f"prediction {evidence.prediction_severity}")
-    if evidence.fall > policy.performance_margin:
-        reasons.append(f"{evidence.metric} {evidence.metric_value:.3f}, baseline {evidence.baseline_value:.3f}")
     return reasons
+
+
+def _fall(policy: Retrain, evidence: Evidence) -> list[str]:
+    if evidence.fall > policy.performance_margin:
+        return [f"{evidence.metric} {evidence.metric_value:.3f}, baseline {evidence.baseline_value:.3f}"]
+    return []
+
+
+def _is_drift_alone(policy: Retrain, evidence: Evidence) -> bool:
+    return evidence.has_model and bool(_drift(policy, evidence)) and not _fall(policy, evidence)
+
+
+def _distrust(policy: Retrain, evidence: Evidence) -> str | None:
+    """Why drift is not to be believed, where nothing but drift speaks for a retrain."""
+    if not _is_drift_alone(policy, evidence):
+        return None
+    if evidence.severe_quality:
+        day, found = max(evidence.severe_quality.items())
+        others = len(evidence.severe_quality) - 1
+        more = f", and {others} more day(s) of the window" if others else ""
+        return f"the log of {day} is broken ({found}){more}; drift on broken data is no reason"
+    if evidence.unjudged_days:
+        days = ", ".join(evidence.unjudged_days[-3:])
+        return f"the quality of {len(evidence.unjudged_days)} day(s) is not judged yet ({days}): run the checks of inference_log"
+    return None
 
 
 def _obstacle(policy: Retrain, evidence: Evidence) -> str | None:

@@ -111,6 +111,9 @@ MISTAKES = {
     "a broken rule between fields": (
         "id: id", "quality: { missing_minor: 0.5, missing_severe: 0.1 }\nid: id", 4, ["quality", "missing_minor 0.5 must"],
     ),
+    "no expectation's name": (
+        "id: id", "quality: { expectations: [ { type: mean } ] }\nid: id", 4, ["expectations.0.type", "expect_", "'mean'"],
+    ),
     "a wrong type": ("start_day: 2026-03-01", "start_day: soon", 6, ["start_day", "valid date", "'soon'"]),
     "a missing field": ("event_time: at\n", "", None, ["event_time", "required"]),
     "a rule of the whole": ("id: id", "id: amount", None, ["each column has one role", "amount"]),

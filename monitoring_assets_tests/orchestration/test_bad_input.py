@@ -84,7 +84,7 @@ def test_a_constant_feature_and_a_category_never_seen_are_drift(monitor: Dagster
     assert {row.data["feature"] for row in moved} >= {"amount", "country"}
     judged = monitor.check("inference_log", "in_set", CONSTANT).evaluation
     assert judged.metadata["findings"].records[0].data["samples"] == "Atlantis"
-    assert judged.severity == dg.AssetCheckSeverity.ERROR
+    assert (judged.passed, judged.severity) == (False, dg.AssetCheckSeverity.WARN)  # nobody declared which there may be
 
 
 def test_a_label_for_an_unknown_id_is_quarantined_and_told(monitor: DagsterMonitor) -> None:

@@ -14,7 +14,7 @@ import pytest
 from monitoring_assets.monitor_spec import days_between
 from monitoring_assets.profiling.baselines import build_candidate_baseline, put_in_force
 from monitoring_assets_tests.dagster_monitor import ALL_TABLES, DagsterMonitor, succeeded
-from monitoring_assets_tests.example_monitor import example_rows, write_day, write_labels, write_reference
+from monitoring_assets_tests.example_monitor import EXAMPLE, example_rows, write_day, write_labels, write_reference
 
 ROWS = 600
 QUIET, DRIFTED, PATCHY, BROKEN, UNLABELLED = (date(2026, 3, day) for day in (10, 11, 12, 13, 14))
@@ -40,6 +40,8 @@ def twins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Twins]:
         "labels": {"path": f"{folder}/labels/{{day}}.parquet"},
         "reference": {"path": f"{folder}/reference.parquet"},
         "segments": ["country"],
+        # The countries are declared, the amounts learnt from the reference.
+        "features": EXAMPLE["features"] | {"country": {"kind": "categorical", "allowed": ["US", "DE", "JP"]}},
     }
     with dg.DagsterInstance.ephemeral() as one, dg.DagsterInstance.ephemeral() as other:
         ranged = DagsterMonitor(folder / "ranged", one, **paths)
@@ -66,7 +68,7 @@ def _write_story(folder: Path) -> None:
     write_day(folder, QUIET, ROWS)
     write_day(folder, DRIFTED, ROWS, shift=3)
     patchy = example_rows(PATCHY, ROWS)
-    patchy.loc[patchy.index[:12], "country"] = None  # 2 %: above 1 %, below 5 %
+    patchy.loc[patchy.index[:24], "country"] = None  # 4 %: above 1 %, below 5 %
     write_day(folder, PATCHY, frame=patchy)
     broken = example_rows(BROKEN, ROWS)
     broken.loc[broken.index[:150], "amount"] = 9_999.0
@@ -126,7 +128,7 @@ def test_metadata_tells_the_rows_of_each_day(twins: Twins) -> None:
     assert twins.ranged.metadata("labels", BROKEN)["accepted_rows"].value == ROWS
     assert twins.ranged.metadata("labels", UNLABELLED)["accepted_rows"].value == 0
     missing = {day: twins.ranged.metadata("daily_profile", day)["missing_fraction"].value for day in DAYS}
-    assert missing[PATCHY] == pytest.approx(12 / (ROWS * 5))  # amount, items, country, score and the confidence in it
+    assert missing[PATCHY] == pytest.approx(24 / (ROWS * 5))  # amount, items, country, score and the confidence in it
     assert missing[QUIET] == 0
 
 
@@ -179,6 +181,10 @@ FAILING = {
     ("inference_log", "of_type"): set(),
     ("inference_log", "unique_id"): set(),
     ("inference_log", "row_count"): set(),
+    ("inference_log", "no_outliers"): {DRIFTED, BROKEN},
+    ("inference_log", "prediction_varies"): set(),
+    ("inference_log", "fresh"): set(),
+    ("inference_log", "correlated"): set(),
     ("performance", "performance_within_threshold"): set(),
 }
 
@@ -199,14 +205,14 @@ def test_the_drift_check_fails_on_the_days_that_drifted_and_alike_in_both(twins:
 
 
 @pytest.mark.parametrize("how", ["ranged", "single"])
-def test_a_severe_finding_is_an_error_and_a_minor_one_a_warning(twins: Twins, how: str) -> None:
+def test_a_severe_finding_is_an_error_and_one_that_may_be_drift_a_warning(twins: Twins, how: str) -> None:
     monitor: DagsterMonitor = getattr(twins, how)
     severities = {
         check: monitor.check("inference_log", check, day).evaluation.severity
         for check, day in (("not_null", PATCHY), ("in_range", BROKEN), ("in_set", BROKEN))
     }
     assert severities == {
-        "not_null": dg.AssetCheckSeverity.WARN, "in_range": dg.AssetCheckSeverity.ERROR, "in_set": dg.AssetCheckSeverity.ERROR,
+        "not_null": dg.AssetCheckSeverity.WARN, "in_range": dg.AssetCheckSeverity.WARN, "in_set": dg.AssetCheckSeverity.ERROR,
     }  # fmt: skip
     drift = monitor.check("drift_scores", "drift_within_threshold", DRIFTED).evaluation
     assert (drift.passed, drift.severity) == (False, dg.AssetCheckSeverity.ERROR)
@@ -222,8 +228,22 @@ def test_a_failing_check_shows_what_was_observed_how_much_and_samples(twins: Twi
     assert row.data["unexpected_rows"] == 150
     assert row.data["samples"] == "Atlantis"
     (row,) = monitor.check("inference_log", "not_null", PATCHY).evaluation.metadata["findings"].records
-    assert row.data["unexpected_share"] == pytest.approx(0.02)
+    assert row.data["unexpected_share"] == pytest.approx(0.04)
     assert row.data["samples"].split(", ") == [f"{PATCHY}-{i:04d}" for i in range(5)]
+
+
+def test_the_findings_of_every_day_are_stored_as_the_checks_tell_them(twins: Twins) -> None:
+    stored = twins.ranged.rows(
+        "SELECT day, kind, expectation, column_name, severity, unexpected_count, samples FROM example.quality "
+        "WHERE severity NOT IN ('ok') AND kind IN ('not_null', 'in_set') ORDER BY ALL"
+    )
+    ids = [f"{PATCHY}-{i:04d}" for i in range(5)]
+    assert stored == [
+        (PATCHY, "not_null", "expect_column_values_to_not_be_null", "country", "minor", 24, ids),
+        (BROKEN, "in_set", "expect_column_values_to_be_in_set", "country", "severe", 150, ["Atlantis"]),
+    ]  # fmt: skip
+    judged = dict(twins.ranged.rows("SELECT day, any_value(baseline_id) FROM example.quality GROUP BY day"))
+    assert judged == dict(twins.ranged.rows("SELECT day, any_value(baseline_id) FROM example.drift_scores GROUP BY day"))
 
 
 def test_a_check_of_a_range_refers_to_the_materialisation_it_judged(twins: Twins) -> None:

@@ -1,5 +1,6 @@
 """Laws of `retrain_on_drift`: one decision a tick, stored with its reason, and never a second run for the same evidence."""
 
+import json
 import shutil
 from collections.abc import Iterator
 from datetime import date
@@ -10,9 +11,10 @@ import pytest
 
 from monitoring_assets.monitor_spec import days_between
 from monitoring_assets.orchestration.model_assets import DECISION_TAG
+from monitoring_assets.quality.daily import judge_days
 from monitoring_assets.warehouse import Warehouse
 from monitoring_assets_tests.dagster_monitor import DagsterMonitor, succeeded
-from monitoring_assets_tests.example_monitor import write_day, write_labels, write_reference
+from monitoring_assets_tests.example_monitor import example_rows, write_day, write_labels, write_reference
 
 ROWS = 200
 FIRST, SECOND, THIRD, FOURTH = days_between(date(2026, 3, 10), date(2026, 3, 13))
@@ -52,7 +54,7 @@ def monitor(two_quiet_days: Path, tmp_path: Path) -> Iterator[DagsterMonitor]:
 
 
 def score(monitor: DagsterMonitor, first: date, last: date | None = None, **tags: str) -> None:
-    """The daily assets without their checks, which the sensor does not read."""
+    """The daily assets, with their checks."""
     ends = {"dagster/asset_partition_range_start": str(first), "dagster/asset_partition_range_end": str(last or first)}
     succeeded(monitor.materialise("inference_log", "daily_profile", "drift_scores", tags=ends | tags))
 
@@ -157,6 +159,77 @@ def test_the_cooldown_blocks_until_the_day_it_names(monitor: DagsterMonitor) -> 
     tick = monitor.tick()
     assert tick.run_requests == []
     assert f"the last retrain was on {SECOND}, the next may be on 2026-03-21" in tick.skip_message
+
+
+def write_broken(monitor: DagsterMonitor, day: date) -> None:
+    """A day that has drifted, and misses 82 of 200 amounts."""
+    broken = example_rows(day, ROWS, shift=5)
+    broken.loc[broken.index[:82], "amount"] = None
+    write_day(monitor.home, day, frame=broken)
+
+
+def forget_quality(monitor: DagsterMonitor, day: date) -> None:
+    """As if the day's checks had not run."""
+    with monitor.warehouse() as connection:
+        connection.execute("DELETE FROM example.quality WHERE day = ?", [day])
+
+
+def test_drift_on_a_day_that_is_severely_broken_is_no_reason_and_the_decision_says_so(monitor: DagsterMonitor) -> None:
+    monitor.tick()
+    write_broken(monitor, THIRD)
+    score(monitor, THIRD)
+    tick = monitor.tick()
+    assert tick.run_requests == []
+    _, day, retrain, reason, evidence = decisions(monitor)[-1]
+    assert (day, retrain) == (THIRD, False)
+    assert reason.startswith(
+        f"the log of {THIRD} is broken (missing values of amount: 41 %); drift on broken data is no reason; seen: 1 of 3 features"
+    )
+    assert json.loads(evidence)["severe_quality"] == {str(THIRD): "missing values of amount: 41 %"}
+    assert reason in tick.skip_message
+    # The next day has drifted as much and is sound: what the day before was does not matter in a window of one day.
+    drift(monitor, FOURTH)
+    assert len(monitor.tick().run_requests) == 1
+
+
+def test_a_fall_in_performance_is_a_reason_even_where_the_log_is_broken(monitor: DagsterMonitor) -> None:
+    monitor.tick()
+    write_broken(monitor, THIRD)
+    score(monitor, THIRD)
+    with monitor.warehouse() as connection:
+        connection.execute("UPDATE example.baselines SET metric = 'auc', metric_value = 0.99")
+        connection.execute(f"UPDATE example.performance SET labelled_rows = {10 * ROWS} WHERE labelled_rows > 0")
+    (request,) = monitor.tick().run_requests
+    reason = decisions(monitor)[-1][3]
+    assert "auc" in reason
+    assert request.tags[DECISION_TAG] == decisions(monitor)[-1][0]
+
+
+def test_drift_on_a_day_whose_checks_have_not_run_waits_for_them(monitor: DagsterMonitor) -> None:
+    monitor.tick()
+    drift(monitor, THIRD)
+    judged = monitor.tables("quality")["quality"]
+    forget_quality(monitor, THIRD)
+    for _ in range(2):
+        tick = monitor.tick()
+        assert tick.run_requests == []
+        assert f"the quality of 1 day(s) is not judged yet ({THIRD}): run the checks of inference_log" in tick.skip_message
+    assert len(monitor.instance.fetch_observations(monitor.key("model_candidate"), limit=10).records) == 2  # said once
+    succeeded(monitor.run_days("daily", THIRD))
+    assert monitor.tables("quality")["quality"] == judged
+    (request,) = monitor.tick().run_requests
+    assert [row[2] for row in decisions(monitor)] == [False, False, True]
+    assert request.run_key == decisions(monitor)[-1][0]
+
+
+def test_checks_alone_are_enough_to_end_the_wait(monitor: DagsterMonitor) -> None:
+    drift(monitor, THIRD)
+    forget_quality(monitor, THIRD)
+    assert monitor.tick().run_requests == []
+    with monitor.warehouse() as connection:
+        judge_days(connection, monitor.spec, [THIRD])  # no event tells of it
+    assert len(monitor.tick().run_requests) == 1
+    assert monitor.tick().run_requests == []
 
 
 def test_a_missing_baseline_is_skipped_with_the_asset_to_materialise(tmp_path: Path) -> None:

@@ -3,11 +3,22 @@
 import math
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
 from monitoring_assets.monitor_spec import MonitorSpec
-from monitoring_assets.quality.expectations import KINDS, Expectation, ReferenceFacts, Tolerance, expectations_of
+from monitoring_assets.quality.expectations import (
+    KINDS,
+    Correlation,
+    Expectation,
+    LastEvent,
+    ReferenceFacts,
+    Tolerance,
+    Volume,
+    expectations_of,
+    kinds_of,
+)
 
 NOTHING_KNOWN = ReferenceFacts()
 
@@ -28,15 +39,21 @@ def make_spec(features: dict, prediction: dict | None = None, **quality) -> Moni
     )
 
 
+def all_of(spec: MonitorSpec, facts: ReferenceFacts, kind: str, column: str | None) -> list[Expectation]:
+    return [e for e in expectations_of(spec, facts) if e.kind == kind and e.column == column]
+
+
 def only(spec: MonitorSpec, facts: ReferenceFacts, kind: str, column: str | None) -> Expectation | None:
-    found = [e for e in expectations_of(spec, facts) if e.kind == kind and e.column == column]
+    found = all_of(spec, facts, kind, column)
     assert len(found) <= 1
     return found[0] if found else None
 
 
-def bounds(feature: dict, facts: ReferenceFacts, **quality) -> tuple[float | None, float | None] | None:
-    expectation = only(make_spec({"x": feature}, **quality), facts, "in_range", "x")
-    return expectation and (expectation.arguments["min_value"], expectation.arguments["max_value"])
+def bounds(feature: dict, facts: ReferenceFacts, **quality) -> list[tuple[float | None, float | None, str]]:
+    """Each rule's lower and upper bound, and the gravest severity it can have."""
+    found = all_of(make_spec({"x": feature}, **quality), facts, "in_range", "x")
+    gravest = ["severe" if e.tolerance.severe is not None else "moderate" for e in found]
+    return [(e.arguments["min_value"], e.arguments["max_value"], level) for e, level in zip(found, gravest, strict=True)]
 
 
 def learnt(low: float, high: float) -> ReferenceFacts:
@@ -52,48 +69,61 @@ def test_every_log_column_is_expected_to_have_its_type_and_no_gaps():
 
 def test_each_kind_is_declared_once_per_column():
     spec = make_spec({"x": {"kind": "numeric"}, "c": {"kind": "categorical", "allowed": ["a"]}})
-    declared = [(e.kind, e.column) for e in expectations_of(spec, learnt(0, 1))]
+    facts = replace(
+        learnt(0, 1), usual_values={"x": (0, 1)}, outlier_fraction={"x": 0.0}, commonest_prediction=0.1,
+        last_event=LastEvent(1, 2, 0.5, 30, 100), correlations={("x", "y"): Correlation(0.9, 0.0)},
+    )  # fmt: skip
+    declared = [(e.kind, e.column) for e in expectations_of(spec, facts)]
     assert len(set(declared)) == len(declared)
-    assert {kind for kind, _ in declared} == set(KINDS)
+    assert {kind for kind, _ in declared} == set(KINDS) - {"declared"}
+
+
+def test_a_monitor_has_the_kinds_its_columns_and_its_yaml_can_have():
+    one = make_spec({"x": {"kind": "numeric"}})
+    assert set(KINDS) - set(kinds_of(one)) == {"correlated", "declared"}
+    expectations = [{"type": "expect_column_mean_to_be_between", "column": "x", "min_value": 0}]
+    both = make_spec({"x": {"kind": "numeric"}, "y": {"kind": "numeric"}}, expectations=expectations)
+    assert kinds_of(both) == list(KINDS)
 
 
 def test_a_feature_may_miss_what_the_reference_misses_and_the_levels_more():
     spec = make_spec({"x": {"kind": "numeric"}}, missing_minor=0.01, missing_severe=0.05)
-    expectation = only(spec, ReferenceFacts(missing_fraction={"x": 0.2}), "not_null", "x")
-    assert expectation.tolerance == Tolerance(pytest.approx(0.21), pytest.approx(0.25))
+    expectation = only(spec, ReferenceFacts({"x": 0.2}, {"x": 0.4}), "not_null", "x")
+    # Minor above what is usual, severe above all the reference's days.
+    assert expectation.tolerance == Tolerance(minor=pytest.approx(0.21), severe=pytest.approx(0.45))
     assert expectation.expected == "at most 21 % missing"
 
 
 def test_a_feature_that_may_not_be_null_tolerates_none_whatever_the_reference_shows():
     spec = make_spec({"x": {"kind": "numeric", "nullable": False}})
     facts = ReferenceFacts(missing_fraction={"x": 0.2})
-    assert only(spec, facts, "not_null", "x").tolerance == Tolerance(0.0, 0.0)
+    assert only(spec, facts, "not_null", "x").tolerance == Tolerance(severe=0.0)
 
 
 @pytest.mark.parametrize("column", ["key", "at", "score"])
 def test_id_time_and_prediction_learn_no_missing_share(column):
     facts = ReferenceFacts(missing_fraction={"key": 0.2, "at": 0.2, "score": 0.2})
     expectation = only(make_spec({"x": {"kind": "numeric"}}), facts, "not_null", column)
-    assert expectation.tolerance == Tolerance(0.01, 0.05)
+    assert expectation.tolerance == Tolerance(minor=0.01, severe=0.05)
 
 
 def test_learnt_ranges_are_widened_by_the_margin_on_both_sides():
-    assert bounds({"kind": "numeric"}, learnt(0, 100), range_margin=0.1) == (-10, 110)
+    assert bounds({"kind": "numeric"}, learnt(0, 100), range_margin=0.1) == [(-10, 110, "moderate")]
 
 
 def test_declared_bounds_win_over_learnt_ones_and_are_not_widened():
-    assert bounds({"kind": "numeric", "minimum": 0, "maximum": 50}, learnt(-5, 100)) == (0, 50)
-    assert bounds({"kind": "numeric", "minimum": 0}, learnt(10, 110)) == (0, 120)
+    assert bounds({"kind": "numeric", "minimum": 0, "maximum": 50}, learnt(-5, 100)) == [(0, 50, "severe")]
+    assert bounds({"kind": "numeric", "minimum": 0}, learnt(10, 110)) == [(0, None, "severe"), (None, 120, "moderate")]
 
 
 def test_a_learnt_bound_that_contradicts_the_contract_is_dropped():
-    assert bounds({"kind": "numeric", "minimum": 1000}, learnt(0, 100)) == (1000, None)
-    assert bounds({"kind": "numeric", "maximum": -1000}, learnt(0, 100)) == (None, -1000)
+    assert bounds({"kind": "numeric", "minimum": 1000}, learnt(0, 100)) == [(1000, None, "severe")]
+    assert bounds({"kind": "numeric", "maximum": -1000}, learnt(0, 100)) == [(None, -1000, "severe")]
 
 
 @pytest.mark.parametrize("facts", [NOTHING_KNOWN, learnt(3, 3), learnt(-math.inf, 3), learnt(math.nan, 3)])
 def test_a_constant_infinite_or_unknown_reference_teaches_no_range(facts):
-    assert bounds({"kind": "numeric"}, facts) is None
+    assert bounds({"kind": "numeric"}, facts) == []
 
 
 def test_a_probability_lies_between_0_and_1_whatever_the_reference_shows():
@@ -124,22 +154,44 @@ def test_more_than_1000_learnt_categories_teach_nothing_but_as_many_allowed_ones
 
 
 @pytest.mark.parametrize(
-    ("median", "expected"),
+    ("volume", "expected"),
     [
-        (920, "between 460 and 1840 rows"),
-        (None, "at least 1 row"),
-        (0, "at least 1 row"),
-        (0.4, "between 1 and 1 rows"),
+        (Volume(10_000, 100), (5_000, 20_000)),  # the factors of the median
+        (Volume(10_000, 3_000), (1, 22_007)),  # wider where the reference's own days are, 4 deviations
+        (Volume(4, 0), (1, 12)),  # counting alone: 4 ± 4 √4
     ],
 )
-def test_a_day_has_half_to_twice_the_median_rows_and_never_none(median, expected):
-    facts = ReferenceFacts(median_daily_rows=median)
-    assert only(make_spec({"x": {"kind": "numeric"}}), facts, "row_count", None).expected == expected
+def test_a_day_may_have_half_to_twice_the_median_rows_or_what_the_references_days_and_counting_explain(volume, expected):
+    facts = ReferenceFacts(weekday_rows={2: volume})
+    ranges = only(make_spec({"x": {"kind": "numeric"}}), facts, "row_count", None).arguments["ranges"]
+    assert ranges == {2: pytest.approx(expected, abs=1)}
+
+
+@pytest.mark.parametrize("facts", [NOTHING_KNOWN, ReferenceFacts(weekday_rows={2: Volume(0, 0)})])
+def test_where_the_reference_has_no_rows_a_day_is_expected_to_have_one(facts):
+    expectation = only(make_spec({"x": {"kind": "numeric"}}), facts, "row_count", None)
+    assert (expectation.arguments, expectation.expected) == ({"ranges": {}}, "at least 1 row")
+
+
+def test_only_pairs_above_the_minimum_correlation_are_watched_and_either_sign_counts():
+    spec = make_spec({name: {"kind": "numeric"} for name in "xyz"}, minimum_correlation=0.6)
+    facts = ReferenceFacts(
+        correlations={("x", "y"): Correlation(-0.61, 0), ("x", "z"): Correlation(0.59, 0), ("y", "z"): Correlation(0.9, 0)}
+    )
+    assert [e.column for e in expectations_of(spec, facts) if e.kind == "correlated"] == ["y ~ z", "x ~ y"]
+
+
+def test_the_last_event_may_come_an_hour_earlier_than_ever_or_as_chance_has_it():
+    spec = make_spec({"x": {"kind": "numeric"}})
+    regular = only(spec, ReferenceFacts(last_event=LastEvent(6, 6.5, 0.01, 60, 900)), "fresh", "at").arguments
+    assert regular["least"] + regular["excess"] == pytest.approx(7.5)
+    erratic = only(spec, ReferenceFacts(last_event=LastEvent(0, 2, 0.5, 3, 100)), "fresh", "at").arguments
+    assert erratic["excess"] == pytest.approx(0.5 * 2 * (0.001 ** (-1 / 2) - 1))
 
 
 def test_importing_the_package_loads_neither_great_expectations_nor_dagster():
     code = (
-        "import sys, monitoring_assets.quality.findings\n"
+        "import sys, monitoring_assets.quality.daily\n"
         "print([name for name in sys.modules if name.split('.')[0] in ('great_expectations', 'dagster')])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

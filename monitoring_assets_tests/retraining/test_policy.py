@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitoring_assets.monitor_spec import SEVERITIES, Retrain
-from monitoring_assets.retraining.policy import Evidence, decide
+from monitoring_assets.retraining.policy import Evidence, awaits_quality, decide, triggers
 
 DAYS = st.dates(date(2026, 1, 1), date(2026, 6, 30))
 SEVERITY = st.sampled_from([None, *SEVERITIES])
@@ -29,6 +29,8 @@ EVIDENCE = st.builds(
     newest_decided_day=DAYS | st.none(),
     is_in_flight=st.booleans(),
     is_backfill=st.booleans(),
+    severe_quality=st.dictionaries(DAYS.map(str), st.just("missing values of f1: 41 %"), max_size=2),
+    unjudged_days=st.lists(DAYS.map(str), max_size=2).map(tuple),
 )
 POLICY = st.builds(
     Retrain,
@@ -82,6 +84,39 @@ def test_never_for_a_day_older_than_one_decided(policy: Retrain, evidence: Evide
 def test_a_monitor_without_a_model_gets_one_as_soon_as_nothing_is_in_flight(policy: Retrain, evidence: Evidence) -> None:
     decision = decide(policy, replace(evidence, has_model=False, is_in_flight=False))
     assert (decision.retrain, decision.reason) == (True, "no champion yet")
+
+
+@MANY
+@given(POLICY, EVIDENCE)
+def test_drift_alone_never_retrains_on_days_that_are_broken_or_not_judged(policy: Retrain, evidence: Evidence) -> None:
+    drift_alone = replace(evidence, has_model=True, fall=0.0)
+    if evidence.severe_quality or evidence.unjudged_days:
+        assert not decide(policy, drift_alone).retrain
+
+
+@MANY
+@given(POLICY, EVIDENCE)
+def test_quality_does_not_matter_where_performance_has_fallen_or_there_is_no_model(policy: Retrain, evidence: Evidence) -> None:
+    sound = {"severe_quality": {}, "unjudged_days": ()}
+    for seen in (replace(evidence, fall=policy.performance_margin + 0.1), replace(evidence, has_model=False)):
+        assert decide(policy, seen).retrain == decide(policy, replace(seen, **sound)).retrain
+
+
+@MANY
+@given(POLICY, EVIDENCE)
+def test_only_drift_on_days_not_judged_waits_for_quality(policy: Retrain, evidence: Evidence) -> None:
+    if awaits_quality(policy, evidence):
+        assert evidence.unjudged_days
+        judged = replace(evidence, unjudged_days=(), is_in_flight=False, is_backfill=False, last_retrain_day=None)
+        assert judged.digest != evidence.digest  # so it is decided anew
+        assert triggers(policy, judged)
+
+
+def test_a_broken_day_is_named_with_what_is_wrong_and_what_was_seen() -> None:
+    drifted = replace(ALARMING, fall=0.0, severe_quality={"2026-03-05": "repeated values of id: 2 %", "2026-03-09": "x"})
+    reason = decide(Retrain(), drifted).reason
+    assert reason.startswith("the log of 2026-03-09 is broken (x), and 1 more day(s) of the window; drift on broken data is no")
+    assert "seen: 10 of 10 features severe" in reason
 
 
 def _worse(severity: str | None) -> str:

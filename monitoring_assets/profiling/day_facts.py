@@ -1,0 +1,92 @@
+"""What profiles of single columns cannot tell of a baseline's days: how its features go together, and when its events end.
+
+Only the baseline's own rows are read, once, when it is made. What a day is expected to be is learnt in `quality/facts.py`.
+"""
+
+from collections.abc import Sequence
+from datetime import date
+from itertools import combinations
+
+import duckdb
+import pyarrow as pa
+
+from monitoring_assets.monitor_spec import MonitorSpec
+from monitoring_assets.warehouse import quoted, table
+
+# Weaker pairs are not kept: nothing is expected of them.
+WEAKEST_KEPT = 0.3
+# Rows times pairs read for correlations: about a second. Larger baselines are sampled, smaller ones read whole.
+BUDGET = 100_000_000
+PAIRS_AT_ONCE = 500
+
+Pair = tuple[str, str]
+
+
+def write_day_facts(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, baseline_id: str, rows: str) -> None:
+    """Keep the facts of the days of a relation that holds `day`, the event time and the features, as the baseline's."""
+    target = table(spec, "baseline_facts")
+    connection.execute(
+        f"INSERT INTO {target} BY NAME SELECT ?::VARCHAR AS baseline_id, day, 'hours_before_end' AS fact, "
+        f"?::VARCHAR[] AS columns, {hours_before_end(spec)} AS value, count(*) AS row_count FROM {rows} "
+        f"WHERE {quoted(spec.event_time)} IS NOT NULL GROUP BY day ORDER BY day",
+        [baseline_id, [spec.event_time]],
+    )
+    numeric = [name for name, feature in spec.features.items() if feature.kind == "numeric"]
+    pairs = list(combinations(numeric, 2))
+    if not pairs:
+        return
+    (row_count,) = connection.execute(f"SELECT count(*) FROM {rows}").fetchall()[0]
+    share = BUDGET / max(row_count * len(pairs), 1)
+    drawn = rows if share >= 1 else f"(SELECT * FROM {rows} USING SAMPLE {100 * share}% (system, 1))"
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE correlated_rows AS {_finite_sql(drawn, numeric)}")
+    found = [
+        {"day": day, "columns": list(pair), "value": r, "row_count": n}
+        for start in range(0, len(pairs), PAIRS_AT_ONCE)
+        for day, pair, r, n in _correlations(connection, pairs[start : start + PAIRS_AT_ONCE])
+    ]
+    types = {"day": pa.date32(), "columns": pa.list_(pa.string()), "value": pa.float64(), "row_count": pa.int64()}
+    connection.register("found_correlations", pa.Table.from_pylist(found, pa.schema(types)))
+    connection.execute(
+        f"INSERT INTO {target} BY NAME SELECT ?::VARCHAR AS baseline_id, 'correlation' AS fact, * FROM found_correlations "
+        "QUALIFY abs(median(value) OVER (PARTITION BY columns)) >= ? ORDER BY columns, day",
+        [baseline_id, WEAKEST_KEPT],
+    )
+    connection.unregister("found_correlations")
+
+
+def copy_first_facts(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, baseline_id: str, first: date, last: date) -> None:
+    """Give a baseline the facts of days that only the first baseline knows: those before the log began."""
+    target = table(spec, "baseline_facts")
+    connection.execute(
+        f"INSERT INTO {target} BY NAME SELECT * REPLACE (?::VARCHAR AS baseline_id) FROM {target} WHERE baseline_id = "
+        f"(SELECT baseline_id FROM {table(spec, 'baselines')} WHERE sequence = 0) AND day BETWEEN ? AND ? "
+        f"AND day NOT IN (SELECT day FROM {target} WHERE baseline_id = ?)",
+        [baseline_id, first, last, baseline_id],
+    )
+
+
+def hours_before_end(spec: MonitorSpec) -> str:
+    """SQL over the rows of a day, grouped by `day`: hours from its last event to its end in the monitor's time zone."""
+    end = f"epoch((day + 1)::TIMESTAMP AT TIME ZONE '{spec.time_zone}')"
+    return f"(any_value({end}) - epoch(max({quoted(spec.event_time)}))) / 3600.0"
+
+
+def finite(column: str) -> str:
+    """SQL for a number, NULL where it is NaN or infinite, which `corr` does not take."""
+    return f"CASE WHEN isfinite({quoted(column)}) THEN {quoted(column)} END"
+
+
+def _finite_sql(rows: str, columns: Sequence[str]) -> str:
+    listed = ", ".join(f"{finite(column)} AS {quoted(column)}" for column in columns)
+    return f"SELECT day, {listed} FROM {rows}"
+
+
+def _correlations(connection: duckdb.DuckDBPyConnection, pairs: Sequence[Pair]) -> list[tuple[date, Pair, float, int]]:
+    wanted = ", ".join(f"corr({quoted(x)}, {quoted(y)}), regr_count({quoted(x)}, {quoted(y)})" for x, y in pairs)
+    found = connection.execute(f"SELECT day, {wanted} FROM correlated_rows GROUP BY day").fetchall()
+    return [
+        (row[0], pair, row[1 + 2 * place], row[2 + 2 * place])
+        for row in found
+        for place, pair in enumerate(pairs)
+        if row[1 + 2 * place] is not None and row[1 + 2 * place] == row[1 + 2 * place]
+    ]

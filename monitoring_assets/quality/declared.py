@@ -1,0 +1,64 @@
+"""The expectations a monitor's YAML adds in Great Expectations' own words, evaluated by it on each day's rows.
+
+Each day is a validation of its own, for a mean or a count is the day's: 2 ms and a few for each expectation. Only the columns
+that are named are read.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import date
+
+import duckdb
+
+from monitoring_assets.monitor_spec import DeclaredExpectation, MonitorSpec
+from monitoring_assets.quality.expectations import shortened
+from monitoring_assets.quality.findings import Finding
+from monitoring_assets.quality.validation import declared_suite, outcomes
+from monitoring_assets.warehouse import quoted, table
+
+
+def evaluate_declared(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: Sequence[date]) -> Iterator[Finding]:
+    """A finding per declared expectation and day that has rows.
+
+    Raises
+    ------
+    ExpectationUnusable
+        When Great Expectations does not know an expectation, refuses its arguments, or could not evaluate it.
+    """
+    declared = spec.quality.expectations
+    if not declared:
+        return
+    suite = declared_suite([(expectation.type, expectation.arguments) for expectation in declared])
+    columns = ", ".join(_columns_read(spec, declared))
+    for day in days:
+        frame = connection.execute(f"SELECT {columns} FROM {table(spec, 'inference_log')} WHERE day = ?", [day]).df()
+        if len(frame):
+            for expectation, outcome in zip(declared, outcomes(suite, frame, spec.quality.samples), strict=True):
+                yield Finding(
+                    day=day,
+                    check="declared",
+                    column=" ~ ".join(expectation.columns) or None,
+                    severity="ok" if outcome.success else expectation.severity,
+                    observed=outcome.observed,
+                    unexpected_count=outcome.unexpected_count,
+                    unexpected_share=outcome.unexpected_share,
+                    samples=[shortened(sample) for sample in outcome.samples],
+                    expected=in_words(expectation),
+                    expectation=expectation.type,
+                )
+
+
+def in_words(expectation: DeclaredExpectation) -> str:
+    """
+    >>> in_words(DeclaredExpectation(type="expect_column_mean_to_be_between", column="amount", min_value=1, max_value=9))
+    'expect column mean to be between (min_value 1, max_value 9)'
+    """
+    given = {key: value for key, value in expectation.arguments.items() if not key.startswith("column")}
+    arguments = ", ".join(f"{key} {value}" for key, value in given.items())
+    return shortened(expectation.type.replace("_", " ") + (f" ({arguments})" if arguments else ""), 200)
+
+
+def _columns_read(spec: MonitorSpec, declared: Sequence[DeclaredExpectation]) -> list[str]:
+    """What the expectations name; everything, where one names none or has a condition on rows."""
+    if any(not e.columns or "row_condition" in e.arguments for e in declared):
+        return ["day", *map(quoted, spec.log_columns)]
+    return [quoted(name) for name in dict.fromkeys(name for e in declared for name in e.columns)]
