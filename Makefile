@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+BENCH  := .venv-bench
 ARGS   ?=
 
-.PHONY: setup demo test lint lock clean
+.PHONY: setup demo test bench lint lock clean
 
 setup: $(STAMP)
 
@@ -28,8 +29,20 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# The peers it compares with have an environment of their own: they hold back plotly and bring a hundred packages.
+bench: $(BENCH)/.installed
+	$(BENCH)/bin/python -m benchmarks.run $(ARGS)
+
+$(BENCH)/.installed: benchmarks/requirements.lock pyproject.toml
+	test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)
+	@echo "Installing the benchmark's locked packages into $(BENCH) (about three minutes, once) ..."
+	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.lock
+	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $(BENCH)/.installed
+
 lock: setup
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --extra demo --extra dev --output-file requirements.lock pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --extra demo --group bench --constraints requirements.lock --output-file benchmarks/requirements.lock pyproject.toml
 
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) $(BENCH) build *.egg-info
