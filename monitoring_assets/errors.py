@@ -29,6 +29,10 @@ class SourceUnreadable(PermanentError):
     """A log or label source is missing, corrupt, or lacks a column."""
 
 
+class SourceUnavailable(TransientError):
+    """A database or another service that holds the log or the labels does not answer."""
+
+
 class SourceChanged(TransientError):
     """A file changed while it was read."""
 
