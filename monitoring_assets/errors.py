@@ -21,6 +21,10 @@ class WarehouseLocked(TransientError):
     """Another process holds the DuckDB file."""
 
 
+class MonitorUnknown(PermanentError):
+    """No monitor of that name is declared."""
+
+
 class WarehouseMismatch(PermanentError):
     """What the warehouse holds and what the monitor declares contradict each other."""
 

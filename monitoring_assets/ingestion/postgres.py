@@ -34,6 +34,10 @@ PERMANENT = (
 )
 
 
+class QueryFailed(Exception):
+    """The database refused the query, or gave up on the rows of one day."""
+
+
 @dataclass(frozen=True)
 class Database:
     """An open connection. Days are days of `time_zone`, in which times without a zone are understood, too."""
@@ -106,12 +110,12 @@ class Database:
     def _told(self, error: Exception) -> Exception:
         """What PostgreSQL says of a query, without the query; a transient error where it may pass later."""
         said = re.split(r"\n\s*\n|Query was:", str(error).replace("DECLARE monitored NO SCROLL CURSOR FOR ", ""))[0]
-        said = re.sub(r"^.*?(ERROR|FATAL):\s*", "", " ".join(said.split())).strip(" .")
+        said = re.sub(r"^.*?(ERROR|FATAL):\s*|\s*\.? SQLSTATE: \w+$", "", " ".join(said.split())).strip(" .")
         state = getattr(error, "sqlstate", None) or ""
         # Classes of SQLSTATE: connection, rollback, resources, operator's intervention, system.
         if state[:2] in {"08", "40", "53", "57", "58"} and state != "08P01":
             return SourceUnavailable(f"the database ended the query: {said} (SQLSTATE {state}). This is tried again.")
-        return RuntimeError(f"the query failed: {said}" + (f" (SQLSTATE {state})" if state else ""))
+        return QueryFailed(f"the query failed: {said}" + (f" (SQLSTATE {state})" if state else ""))
 
 
 def _uri(uri_env: str) -> str:

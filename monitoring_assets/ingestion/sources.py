@@ -30,6 +30,7 @@ from monitoring_assets.ingestion.files import (
     staged_name,
     told,
 )
+from monitoring_assets.ingestion.postgres import Database, QueryFailed
 from monitoring_assets.monitor_spec import MonitorSpec, Source
 from monitoring_assets.monitor_spec.sources import FORMATS
 from monitoring_assets.warehouse import quoted, transaction
@@ -179,6 +180,8 @@ class _Found:
                 self._add(name, day, self._staged(name, _as_stream(given)))
         except MonitoringError:
             raise
+        except QueryFailed as error:
+            self._add(name, day, str(error))
         except Exception as error:  # a user's function may raise anything; the day keeps its rows and says why
             self._add(name, day, f"cannot be read: {_shown(error)}")
 
@@ -245,8 +248,6 @@ def _name(source: Source) -> str:
 @contextmanager
 def _reading_days(spec: MonitorSpec, source: Source) -> Iterator[Callable[[date], Any]]:
     if source.sql is not None:
-        from monitoring_assets.ingestion.postgres import Database
-
         with Database.opened(str(source.uri_env), spec.time_zone) as database:
             yield partial(database.rows_of, source.sql)
     else:
