@@ -16,7 +16,7 @@ from benchmarks.flights import Days
 from benchmarks.measurement import best_seconds, on_cpus
 from benchmarks.synthetic import COLUMNS, connected, parts, scanned, synthetic_spec
 from monitoring_assets.drift.calibration import calibrate
-from monitoring_assets.drift.scores import score_days
+from monitoring_assets.drift.windows import score_days
 from monitoring_assets.monitor_spec import ALL_CATEGORICAL_METHODS, ALL_NUMERIC_METHODS
 from monitoring_assets.profiling.histograms import read_histograms
 from monitoring_assets.profiling.kernel import fit_grids, write_profiles

@@ -30,8 +30,8 @@ class Measured:
 def ours(folder: Path) -> Judge:
     """Profile the files, compare with the reference's profile, judge by calibrated thresholds: the columns that drifted."""
     from monitoring_assets.drift.calibration import calibrate
-    from monitoring_assets.drift.scores import score_days
     from monitoring_assets.drift.thresholds import read_thresholds
+    from monitoring_assets.drift.windows import score_days
     from monitoring_assets.profiling.histograms import read_histograms
     from monitoring_assets.profiling.kernel import fit_grids, write_profiles
 

@@ -4,8 +4,9 @@ import csv
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -91,6 +92,39 @@ def _told(exit_code: int = 1) -> Iterator[None]:
             raise
         traceback.print_exc()
         raise typer.Exit(exit_code) from None
+
+
+@app.command()
+def quarantine(
+    name: Annotated[str, typer.Argument(help="The monitor's name.")],
+    day: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Only this day.")] = None,
+    asset: Annotated[Literal["inference_log", "labels"] | None, typer.Option(help="Only rows of this asset.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Only rows whose reason holds this text.")] = None,
+    limit: Annotated[int, typer.Option(min=0, help="How many rows to show as examples.")] = 10,
+    replay: Annotated[bool, typer.Option("--replay", help="Read the days concerned again, as Dagster runs.")] = False,
+) -> None:
+    """List the rows a monitor refused, with their reasons; --replay reads their days again once the source is mended."""
+    from monitoring_assets.ingestion.quarantine import Chosen, examples, refused, shortened
+    from monitoring_assets.orchestration.live import load_monitor
+    from monitoring_assets.orchestration.resources import MONITORING_HOME
+
+    with _told():
+        spec, definitions = load_monitor(name)
+        chosen = Chosen(day.date() if day else None, asset, reason)
+        with MONITORING_HOME.connect(spec) as connection:
+            counts, rows = refused(connection, spec, chosen), examples(connection, spec, chosen, limit)
+        for count in counts:
+            typer.echo(f"{count.day}  {count.asset:13}  {count.rows:8}  {count.rule}")
+        typer.echo(f"{sum(count.rows for count in counts)} rows of {name} in quarantine")
+        for row in rows:
+            typer.echo(
+                f"\n{row.day} {row.asset}, {shortened(row.source)}\n  {shortened(row.reason)}\n  {shortened(row.original)}"
+            )
+        if replay:
+            from monitoring_assets.orchestration.reingestion import reingest
+
+            for told in reingest(spec, definitions, chosen):
+                typer.echo(told)
 
 
 if __name__ == "__main__":

@@ -21,12 +21,20 @@ class WarehouseLocked(TransientError):
     """Another process holds the DuckDB file."""
 
 
+class MonitorUnknown(PermanentError):
+    """No monitor of that name is declared."""
+
+
 class WarehouseMismatch(PermanentError):
     """What the warehouse holds and what the monitor declares contradict each other."""
 
 
 class SourceUnreadable(PermanentError):
     """A log or label source is missing, corrupt, or lacks a column."""
+
+
+class SourceUnavailable(TransientError):
+    """A database or another service that holds the log or the labels does not answer."""
 
 
 class SourceChanged(TransientError):

@@ -51,9 +51,12 @@ TABLES: dict[str, dict[str, tuple[str, str]]] = {
     "quarantine": {
         "day": ("DATE", "partition that delivered the row"),
         "asset": ("VARCHAR", "inference_log or labels"),
-        "source": ("VARCHAR", "file the row came from"),
+        "source": ("VARCHAR", "file the row came from, or the query or function and its day"),
         "reason": ("VARCHAR", "rule that was broken, with the column and the value"),
-        "original": ("VARCHAR", "the row as delivered, as JSON; NULL where the whole file could not be read"),
+        "original": (
+            "VARCHAR",
+            "the row as delivered, as JSON, a broken line as a JSON text; NULL where no row could be read",
+        ),
     },
     "deliveries": {
         "day": ("DATE", "partition"),
@@ -63,6 +66,7 @@ TABLES: dict[str, dict[str, tuple[str, str]]] = {
         "quarantined_rows": ("BIGINT", "rows in quarantine"),
         "unreadable": ("VARCHAR", "why the source could not be read; the stored day was then left as it was"),
         "sources": ("VARCHAR[]", "files the stored rows came from"),
+        "other_columns": ("VARCHAR[]", "columns of those files that the monitor does not ask for"),
     },
     "labels": {
         "day": ("DATE", "day of the prediction"),

@@ -39,14 +39,14 @@ class World:
         rows["predicted_class"] = (rows["score"] >= CLASS_CUT).astype(int).astype(str)
         rows["model_version"] = model_version
         for day, of_day in rows.groupby("day"):
-            _write(of_day.drop(columns=["day", "late"]), Path(self.spec.resolve(self.spec.log.path, day)))
+            _write(of_day.drop(columns=["day", "late"]), Path(self.spec.resolve(str(self.spec.log.path), day)))
 
     def deliver_labels(self, days: Sequence[date]) -> None:
         """The truth of these days. A flight that never arrived has none."""
         rows = self.flights[self.flights["day"].isin(set(days)) & self.flights["late"].notna()]
         for day, of_day in rows.groupby("day"):
             if self.spec.labels is not None:
-                _write(of_day[["flight_id", "late"]], Path(self.spec.resolve(self.spec.labels.path, day)))
+                _write(of_day[["flight_id", "late"]], Path(self.spec.resolve(str(self.spec.labels.path), day)))
 
     def static_scores(self, model: Any) -> pd.DataFrame:
         """What one never-changing model says of every served flight: `day`, `late`, `score`."""

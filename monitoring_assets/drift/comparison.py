@@ -22,7 +22,7 @@ from monitoring_assets.drift.shuffling import shuffled_thresholds
 from monitoring_assets.drift.thresholds import ALMOST_ONE, SCALES, CalibratedThreshold, judge
 from monitoring_assets.drift.windows import DIGITS
 from monitoring_assets.errors import ColumnUnusable, ComparisonImpossible, SourceUnreadable
-from monitoring_assets.ingestion.sources import told
+from monitoring_assets.ingestion.files import told
 from monitoring_assets.ingestion.tables import Table, open_table
 from monitoring_assets.monitor_spec import ALL_CATEGORICAL_METHODS, ALL_NUMERIC_METHODS, Drift
 from monitoring_assets.profiling.histograms import Histogram, read_histograms

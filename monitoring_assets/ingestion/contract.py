@@ -8,11 +8,15 @@ from datetime import date
 
 import duckdb
 
-from monitoring_assets.ingestion.sources import SOURCE_FILE, Reading
+from monitoring_assets.ingestion.files import FAULT, LINE, SOURCE_FILE
+from monitoring_assets.ingestion.sources import Reading
 from monitoring_assets.warehouse import quoted
 
 # Temporary table: the partition of each file.
 FILE_DAYS = "file_days"
+
+# The first and the last day of a monitor.
+Bounds = tuple[date, date]
 
 # Column -> (condition on the typed value `{value}` that breaks the contract, what the reason says).
 Rules = Mapping[str, tuple[str, str]]
@@ -26,7 +30,7 @@ def create_judged(
     identifier: str,
     event_time: str | None,
     days: Sequence[date] | None,
-    undated: date | None,
+    bounds: Bounds | None,
     rules: Rules,
 ) -> None:
     """Make the temporary view `target`: the rows of the readings that belong to these days (None for all), each judged.
@@ -34,8 +38,8 @@ def create_judged(
     It has `day` (the partition), the typed columns, `__reason` (NULL for a sound row), `__source` and `__original` (the row as
     delivered, as JSON). Nothing is read before the view is, and then only the columns that are asked for.
 
-    A file with a day of its own puts all its rows on that day; else the row's event time decides, and a row without a readable
-    one follows the first day of its file, or `undated` where the file has none.
+    A file with a day of its own puts all its rows on that day; else the row's event time decides. A row without a readable one,
+    or with one outside `bounds`, is broken and follows the first day of its file, or the first day of all where it has none.
     """
     connection.execute(f"CREATE OR REPLACE TEMP TABLE {FILE_DAYS} (source_file VARCHAR, file_day DATE)")
     for reading in readings:
@@ -44,12 +48,13 @@ def create_judged(
             connection.execute(f"INSERT INTO {FILE_DAYS} SELECT unnest(?::VARCHAR[]), unnest(?::DATE[])", [files, file_days])
         elif event_time:
             event_day = _event_day(reading, event_time)
+            first_day = f"min({event_day}) FILTER ({_is_inside(event_day, bounds)})"
             connection.execute(
-                f"INSERT INTO {FILE_DAYS} SELECT __raw.{SOURCE_FILE}, coalesce(min({event_day}), ?::DATE) "
+                f"INSERT INTO {FILE_DAYS} SELECT __raw.{SOURCE_FILE}, coalesce({first_day}, ?::DATE) "
                 f"FROM {reading.relation} __raw GROUP BY ALL",
-                [undated],
+                [bounds[0] if bounds else None],
             )
-    parts = [_judged_sql(reading, types, identifier, event_time, days, rules) for reading in readings]
+    parts = [_judged_sql(reading, types, identifier, event_time, days, bounds, rules) for reading in readings]
     connection.execute(f"CREATE OR REPLACE TEMP VIEW {target} AS {' UNION ALL '.join(parts or [_no_rows(types)])}")
 
 
@@ -85,12 +90,14 @@ def _judged_sql(
     identifier: str,
     event_time: str | None,
     days: Sequence[date] | None,
+    bounds: Bounds | None,
     rules: Rules,
 ) -> str:
     typed = {name: typed_sql(f"__raw.{quoted(name)}", reading.columns[name], kind) for name, kind in types.items()}
     has_own_day = None not in reading.files.values()
     event_day = _event_day(reading, event_time) if event_time else "NULL::DATE"
-    broken = [(f"__raw.{quoted(identifier)} IS NULL", f"'missing id: {_text(identifier)} is NULL'")]
+    broken = [(f"__raw.{FAULT} IS NOT NULL", f"__raw.{FAULT}")] if reading.layout.has_lines else []
+    broken += [(f"__raw.{quoted(identifier)} IS NULL", f"'missing id: {_text(identifier)} is NULL'")]
     broken.append((f"{typed[identifier]} = ''", f"'missing id: {_text(identifier)} is blank'"))
     if event_time:
         broken.append((f"__raw.{quoted(event_time)} IS NULL", f"'missing event time: {_text(event_time)} is NULL'"))
@@ -105,16 +112,37 @@ def _judged_sql(
     ]
     if has_own_day and event_time:
         broken.append((f"{event_day} <> f.file_day", f"'wrong day: {_text(event_time)} is on ' || {event_day}"))
+    elif event_time and bounds:
+        outside = f"NOT ({_is_inside(event_day, bounds)})"
+        broken.append((outside, f"'outside the monitor''s days: {_text(event_time)} is on ' || {event_day}"))
     cases = " ".join(f"WHEN {condition} THEN {reason}" for condition, reason in broken)
     values = ", ".join(f"{sql} AS {quoted(name)}" for name, sql in typed.items())
-    original = ", ".join(f"{quoted(name)} := __raw.{quoted(name)}" for name in reading.columns)
-    partition = "f.file_day" if has_own_day else f"coalesce({event_day}, f.file_day)"
+    partition = f"CASE WHEN {_is_inside(event_day, bounds)} THEN {event_day} ELSE f.file_day END"
+    if has_own_day:
+        partition = "f.file_day"
     asked = "true" if days is None else "day IN (" + ", ".join(f"DATE '{day.isoformat()}'" for day in days) + ")"
     return (
         f"SELECT * FROM (SELECT {partition} AS day, {values}, CASE {cases} END AS __reason, __raw.{SOURCE_FILE} AS __source, "
-        f"CAST(to_json(struct_pack({original})) AS VARCHAR) AS __original "
+        f"{_original_sql(reading)} AS __original "
         f"FROM {reading.relation} __raw JOIN {FILE_DAYS} f ON f.source_file = __raw.{SOURCE_FILE}) WHERE {asked}"
     )
+
+
+def _original_sql(reading: Reading) -> str:
+    """The row as delivered: a line of JSON as it is, a broken line as a JSON text, any other row as a JSON object."""
+    if reading.layout.format == "jsonl":
+        return f"CASE WHEN __raw.{FAULT} IS NULL THEN __raw.{LINE} ELSE CAST(to_json(__raw.{LINE}) AS VARCHAR) END"
+    values = ", ".join(f"{quoted(name)} := __raw.{quoted(name)}" for name in reading.columns)
+    row = f"CAST(to_json(struct_pack({values})) AS VARCHAR)"
+    if not reading.layout.has_lines:
+        return row
+    return f"CASE WHEN __raw.{FAULT} IS NULL THEN {row} ELSE CAST(to_json(__raw.{LINE}) AS VARCHAR) END"
+
+
+def _is_inside(day: str, bounds: Bounds | None) -> str:
+    if bounds is None:
+        return f"{day} IS NOT NULL"
+    return f"{day} BETWEEN DATE '{bounds[0].isoformat()}' AND DATE '{bounds[1].isoformat()}'"
 
 
 def _no_rows(types: Mapping[str, str]) -> str:

@@ -6,9 +6,10 @@ the transaction that writes the account; that transaction fails unless accepted 
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import date
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import duckdb
 
@@ -31,6 +32,7 @@ class Delivery:
     """The account of one day. With `unreadable` set the stored day was left as it was, and the numbers tell what it holds.
 
     `warnings` names files that could not be read and may hold rows of the day; what the other files hold was stored.
+    `new_columns` neither the monitor asks for nor any earlier day had.
     """
 
     day: date
@@ -40,6 +42,7 @@ class Delivery:
     unreadable: str | None = None
     is_absent: bool = False
     warnings: tuple[str, ...] = ()
+    new_columns: tuple[str, ...] = ()
 
     @property
     def delivered_rows(self) -> int:
@@ -79,6 +82,7 @@ class _Stored:
     accepted: int
     quarantined: int
     sources: list[str]
+    others: list[str]
 
 
 def deliver(
@@ -89,32 +93,32 @@ def deliver(
     An unreadable day keeps the rows it had, accepted and quarantined; only its account and its note in the quarantine change.
     """
     prepare(connection, spec)
-    readings, unreadable = find_readings(connection, spec, source, days, list(contract.types))
     with _bounded_memory(connection):
+        readings, unreadable = find_readings(connection, spec, source, days, contract.types)
         try:
-            return _store(connection, spec, contract, days, readings, unreadable)
+            return _store(connection, spec, contract, source, days, readings, unreadable)
         except duckdb.Error:
-            readings, damaged = without_damaged(connection, readings)
-            if not damaged:
+            sound, damaged = without_damaged(connection, readings)
+            if sound == readings:
                 raise
-        return _store(connection, spec, contract, days, readings, [*unreadable, *damaged])
+        return _store(connection, spec, contract, source, days, sound, [*unreadable, *damaged])
 
 
 def _store(
     connection: duckdb.DuckDBPyConnection,
     spec: MonitorSpec,
     contract: Contract,
+    source: Source,
     days: Sequence[date],
     readings: Sequence[Reading],
     unreadable: Sequence[Unreadable],
 ) -> list[Delivery]:
-    create_judged(
-        connection, DELIVERED, readings, contract.types, spec.id, contract.event_time, days, spec.start_day, contract.rules
-    )
+    bounds = _bounds(spec, days)
+    create_judged(connection, DELIVERED, readings, contract.types, spec.id, contract.event_time, days, bounds, contract.rules)
     connection.execute(f"CREATE OR REPLACE TEMP VIEW {JUDGED} AS {contract.judged}")
     counted = _count(connection, spec, readings)
     stored = _stored_accounts(connection, spec, contract.asset, days)
-    left = _days_left_alone(days, readings, unreadable, counted, stored)
+    left = _days_left_alone(source, days, readings, unreadable, counted, stored)
     readable = [day for day in days if day not in left]
     with_repeats = [day for day in readable if day in counted and counted[day].sound > counted[day].distinct]
     _stage_repeated(connection, spec, with_repeats)
@@ -132,8 +136,9 @@ def _store(
                     f"{spec.name}.{contract.asset}, {account.day}: {found} rows counted, {account.delivered_rows} stored. "
                     "A file changed while it was read, and nothing was stored; run this again."
                 )
-        _write_accounts(connection, spec, contract.asset, accounts, counted, stored)
-    return [_with_warnings(account, unreadable) for account in accounts]
+        _write_accounts(connection, spec, contract.asset, accounts, counted, stored, readings)
+    news = _new_columns(connection, spec, contract.asset, days)
+    return [_with_notes(account, unreadable, news.get(account.day, ())) for account in accounts]
 
 
 def _count(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, readings: Sequence[Reading]) -> dict[date, _Counted]:
@@ -155,14 +160,15 @@ def _stored_accounts(
     connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, asset: str, days: Sequence[date]
 ) -> dict[date, _Stored]:
     rows = connection.execute(
-        f"SELECT day, accepted_rows, quarantined_rows, sources FROM {table(spec, 'deliveries')} "
+        f"SELECT day, accepted_rows, quarantined_rows, sources, other_columns FROM {table(spec, 'deliveries')} "
         "WHERE asset = ? AND day IN (SELECT unnest(?::DATE[]))",
         [asset, list(days)],
     ).fetchall()
-    return {day: _Stored(accepted, quarantined, sources or []) for day, accepted, quarantined, sources in rows}
+    return {day: _Stored(accepted, quarantined, files or [], others or []) for day, accepted, quarantined, files, others in rows}
 
 
 def _days_left_alone(
+    source: Source,
     days: Sequence[date],
     readings: Sequence[Reading],
     unreadable: Sequence[Unreadable],
@@ -176,11 +182,13 @@ def _days_left_alone(
     left: dict[date, Unreadable] = {note.day: note for note in reversed(unreadable) if note.day is not None}
     shared = [note for note in unreadable if note.day is None]
     for day in days:
-        before = stored.get(day, _Stored(0, 0, []))
+        before = stored.get(day, _Stored(0, 0, [], []))
         blocking = [note for note in shared if note.file in before.sources or not readings]
         if day not in left and blocking:
             left[day] = blocking[0]
-        elif day not in left and before.sources and day not in counted and not any(Path(f).exists() for f in before.sources):
+        elif source.is_per_day or day in left or day in counted or not before.sources:
+            continue
+        elif not any(Path(f).exists() for f in before.sources):
             left[day] = Unreadable(before.sources[0], day, f"no file at {before.sources[0]}", is_absent=True)
     return left
 
@@ -285,28 +293,58 @@ def _write_accounts(
     accounts: Sequence[Delivery],
     counted: Mapping[date, _Counted],
     stored: Mapping[date, _Stored],
+    readings: Sequence[Reading],
 ) -> None:
     deliveries = table(spec, "deliveries")
     connection.execute(
         f"DELETE FROM {deliveries} WHERE asset = ? AND day IN (SELECT unnest(?::DATE[]))", [asset, [a.day for a in accounts]]
     )
-    rows = []
+    others: dict[str, tuple[str, ...]] = {}
+    for reading in readings:
+        others |= reading.others
+    rows: list[tuple[object, ...]] = []
     for account in accounts:
-        now: _Counted | _Stored | None = (stored if account.unreadable else counted).get(account.day)
         counts = (account.delivered_rows, account.accepted_rows, account.quarantined_rows)
-        rows.append((account.day, asset, *counts, account.unreadable, now.sources if now else []))
+        if account.unreadable:
+            before = stored.get(account.day, _Stored(0, 0, [], []))
+            rows.append((account.day, asset, *counts, account.unreadable, before.sources, before.others))
+        else:
+            sources = counted[account.day].sources if account.day in counted else []
+            besides = sorted({column for file in sources for column in others.get(file, ())})
+            rows.append((account.day, asset, *counts, None, sources, besides))
     connection.executemany(
         f"INSERT INTO {deliveries} BY NAME SELECT ?::DATE AS day, ? AS asset, ? AS delivered_rows, ? AS accepted_rows, "
-        "? AS quarantined_rows, ? AS unreadable, ?::VARCHAR[] AS sources",
+        "? AS quarantined_rows, ? AS unreadable, ?::VARCHAR[] AS sources, ?::VARCHAR[] AS other_columns",
         rows,
     )
 
 
-def _with_warnings(account: Delivery, unreadable: Sequence[Unreadable]) -> Delivery:
-    notes = tuple(f"{note.file}: {note.reason}" for note in unreadable if note.day is None and not note.is_absent)
-    if account.unreadable or not notes:
+def _new_columns(
+    connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, asset: str, days: Sequence[date]
+) -> dict[date, tuple[str, ...]]:
+    """The columns of a day that no earlier day had. The first day with rows has nothing to be compared with."""
+    found = connection.execute(
+        "SELECT day, list_sort(other_columns), "
+        "list_sort(flatten(list(other_columns) OVER (ORDER BY day ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING))) "
+        f"FROM {table(spec, 'deliveries')} WHERE asset = ? AND delivered_rows > 0 AND other_columns IS NOT NULL "
+        "QUALIFY row_number() OVER (ORDER BY day) > 1",
+        [asset],
+    ).fetchall()
+    news = {day: tuple(name for name in now if name not in set(before)) for day, now, before in found}
+    return {day: news.get(day, ()) for day in days}
+
+
+def _with_notes(account: Delivery, unreadable: Sequence[Unreadable], new_columns: tuple[str, ...]) -> Delivery:
+    if account.unreadable:
         return account
-    return Delivery(account.day, account.accepted_rows, account.quarantined_rows, account.reasons, warnings=notes)
+    notes = tuple(f"{note.file}: {note.reason}" for note in unreadable if note.day is None and not note.is_absent)
+    return replace(account, warnings=notes, new_columns=new_columns)
+
+
+def _bounds(spec: MonitorSpec, days: Sequence[date]) -> tuple[date, date]:
+    """The monitor's first and last day. A monitor that is alive has no last one, but no row is of the day after tomorrow."""
+    tomorrow = datetime.now(ZoneInfo(spec.time_zone)).date() + timedelta(days=1)
+    return spec.start_day, spec.end_day or max(tomorrow, *days)
 
 
 @contextmanager

@@ -7,9 +7,10 @@ import duckdb
 
 from monitoring_assets.errors import BaselineMissing, SourceUnreadable
 from monitoring_assets.ingestion.contract import create_judged
+from monitoring_assets.ingestion.files import told
 from monitoring_assets.ingestion.labels import RULES
 from monitoring_assets.ingestion.prediction_log import weight_rules
-from monitoring_assets.ingestion.sources import find_readings, prepare, told
+from monitoring_assets.ingestion.sources import find_readings, prepare
 from monitoring_assets.monitor_spec import MonitorSpec, Source, days_between
 from monitoring_assets.warehouse import quoted, table
 
@@ -53,16 +54,17 @@ def stage_reference(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) ->
 
 def _stage_file(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) -> int:
     needed = [spec.id, spec.event_time, *spec.features]
-    prepare(connection, spec)
-    readings, unreadable = find_readings(connection, spec, Source(path=str(spec.reference.path)), [], needed)
-    if unreadable:
-        found = f"the reference of {spec.name}, {unreadable[0].file}: {unreadable[0].reason}"
-        raise SourceUnreadable(f"{found}. Mend the file or `reference.path`.")
     wanted = [*needed, spec.prediction.column, spec.sampling_weight]
     types = {name: kind for name, kind in spec.log_columns.items() if name in wanted}
     if spec.label is not None:
         types[spec.label.column] = spec.label_type
     # A reference may lack predictions, weights (each row then stands for itself) and labels, which the log may not.
+    optional = [name for name in types if name not in needed]
+    prepare(connection, spec)
+    readings, unreadable = find_readings(connection, spec, Source(path=str(spec.reference.path)), [], types, optional)
+    if unreadable:
+        found = f"the reference of {spec.name}, {unreadable[0].file}: {unreadable[0].reason}"
+        raise SourceUnreadable(f"{found}. Mend the file or `reference.path`.")
     present = {name: kind for name, kind in types.items() if all(name in reading.columns for reading in readings)}
     key, columns = quoted(spec.id), [quoted(name) for name in present]
     if spec.sampling_weight and spec.sampling_weight not in present:

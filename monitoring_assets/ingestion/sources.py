@@ -1,42 +1,75 @@
-"""Where delivered rows lie: which files hold the days asked for, and whether they can be read.
+"""What a source delivered for the days asked for, as relations DuckDB can scan, and what cannot be read.
 
-Nothing is judged or stored here. A reading is a relation DuckDB can scan; what its rows must look like is `contract.py`'s.
+Nothing is judged or stored here; what rows must look like is `contract.py`'s. Files are read where they lie (`files.py`). What a
+query or a function gives is streamed into temporary tables first, for it is looked at more than once.
 """
 
-import glob
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import date
+from functools import partial
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import duckdb
 
+from monitoring_assets.errors import MonitoringError, SourceUnreadable
+from monitoring_assets.ingestion.files import (
+    SOURCE_FILE,
+    Contents,
+    Layout,
+    absence,
+    contents_of,
+    is_local,
+    lacking,
+    line_by_line,
+    literal,
+    paths_of,
+    staged_name,
+    told,
+)
+from monitoring_assets.ingestion.postgres import Database, QueryFailed
 from monitoring_assets.monitor_spec import MonitorSpec, Source
+from monitoring_assets.monitor_spec.sources import FORMATS
+from monitoring_assets.warehouse import quoted, transaction
 
-# The column in which a scan tells the file of each row.
-SOURCE_FILE = "__source_file"
+if TYPE_CHECKING:
+    import pyarrow as pa
 
-# What may separate the values of a CSV file: the first under which the header holds every column needed.
-DELIMITERS = (",", ";", "\t", "|")
-# To learn the header of a CSV file costs 4 ms so, and 13 ms with DuckDB's own types and buffer.
-HEADER_ONLY = "all_varchar = true, auto_type_candidates = ['VARCHAR'], buffer_size = 2100000"
+
+class DayReader(Protocol):
+    """What `reader` in the YAML names: a function that gives one day's rows, whatever they come from.
+
+    It gives an Arrow table or record batch reader (which is streamed), a pandas or polars frame or whatever else has
+    `__arrow_c_stream__`, the path of a file or a list of them, or None where nothing has come yet. `options` is what the YAML
+    says. An error it raises is noted for its day, whose stored rows stay; a `TransientError` is tried again.
+    """
+
+    def __call__(self, day: date, options: Mapping[str, Any], /) -> Any: ...
 
 
 @dataclass(frozen=True)
 class Reading:
-    """Files with the same columns and types. `files` maps each path to the partition it was delivered for, None for a glob.
+    """Rows with the same columns and types.
 
-    `delimiter` separates the values of CSV files, and is None for Parquet.
+    `files` maps each path, or name of a day's result, to the partition it was delivered for, None for a glob; `others` to its
+    columns that nobody asked for.
     """
 
-    columns: dict[str, str]
+    layout: Layout
     files: dict[str, date | None]
-    delimiter: str | None = None
+    others: dict[str, tuple[str, ...]]
+
+    @property
+    def columns(self) -> dict[str, str]:
+        return self.layout.types
 
     @property
     def relation(self) -> str:
-        """All files as one table function, with the column `SOURCE_FILE`."""
-        return scan_sql(list(self.files), self.columns, self.delimiter)
+        """All rows, with the column `SOURCE_FILE`, and `LINE` and `FAULT` where the layout has lines."""
+        return self.layout.scan(list(self.files))
 
 
 @dataclass(frozen=True)
@@ -49,19 +82,14 @@ class Unreadable:
     is_absent: bool = False
 
 
-@dataclass(frozen=True)
-class _Layout:
-    columns: dict[str, str]
-    delimiter: str | None
-
-
 def prepare(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) -> None:
-    """Set what every reading relies on: the zone of the monitor, and TRY_CAST that gives NULL.
+    """Set what every reading relies on: the zone of the monitor, TRY_CAST that gives NULL, and nothing fetched unasked.
 
     DuckDB 2.0 moves casts into the CSV reader, where a TRY_CAST that fails is an error (github.com/duckdb/duckdb/issues/23818).
     """
     connection.execute(f"SET TimeZone = '{spec.time_zone}'")
     connection.execute("SET disabled_optimizers = 'type_pushdown'")
+    connection.execute("SET autoinstall_known_extensions = false")
 
 
 def find_readings(
@@ -69,118 +97,252 @@ def find_readings(
     spec: MonitorSpec,
     source: Source,
     days: Sequence[date],
-    needed: Sequence[str],
+    types: Mapping[str, str],
+    optional: Collection[str] = (),
 ) -> tuple[list[Reading], list[Unreadable]]:
-    """The files that hold these days, grouped by layout, and those that cannot be used.
+    """What holds these days, grouped by layout, and what cannot be used.
 
-    A file is unusable when it is absent, not what its name says, or lacks a needed column.
+    `types` are the columns asked for with the types wanted. A file is unusable when it is absent, not what its name says, or
+    lacks one of them that is not `optional`.
+
+    Raises
+    ------
+    SourceUnreadable
+        Where the source as a whole cannot be had: a setting is wrong, a package or an environment variable is missing.
+    SourceUnavailable
+        Where a database does not answer.
     """
-    groups: dict[tuple[object, ...], dict[str, date | None]] = {}
-    unreadable: list[Unreadable] = []
-    for day in days if source.is_per_day else [None]:
-        for path in _paths(spec, source, day):
-            layout = _layout(connection, path, needed)
-            if isinstance(layout, str):
-                unreadable.append(Unreadable(path, day, layout, is_absent=layout == _absence(path)))
-            else:
-                groups.setdefault((layout.delimiter, *layout.columns.items()), {})[path] = day
-    readings = [Reading(dict(columns), files, delimiter) for (delimiter, *columns), files in groups.items()]  # type: ignore[arg-type]
-    return readings, unreadable
+    found = _Found(connection, types, optional)
+    _drop_staged(connection)
+    if source.path is None:
+        with _reading_days(spec, source) as read:
+            for day in days:
+                found.add_day(day, f"{_name(source)} ({day})", read)
+    else:
+        for a_day in days if source.is_per_day else [None]:
+            found.add_paths(a_day, partial(paths_of, connection, spec, source, a_day), spec.resolve(source.path, a_day))
+    readings = [Reading(layout, files, found.others) for layout, files in found.files.items()]
+    return readings, found.unreadable
 
 
 def without_damaged(connection: duckdb.DuckDBPyConnection, readings: Sequence[Reading]) -> tuple[list[Reading], list[Unreadable]]:
     """The readings without files whose data, not only their header, is damaged; and those files.
 
-    It reads every file alone, so call it only after a scan has failed.
+    A text file that DuckDB refuses is read line by line; its broken lines are then rows with a fault. Every file is read alone,
+    so call it only after a scan has failed.
     """
-    kept, damaged = [], []
+    kept: dict[Layout, dict[str, date | None]] = {}
+    others: dict[str, tuple[str, ...]] = {}
+    damaged = []
     for reading in readings:
-        sound = {}
+        others |= reading.others
         for path, day in reading.files.items():
-            try:
-                scan = scan_sql([path], reading.columns, reading.delimiter)
-                connection.execute(f"SELECT bit_xor(hash(t)) FROM {scan} t").fetchall()
-                sound[path] = day
-            except duckdb.Error as error:
-                damaged.append(Unreadable(path, day, f"cannot be read: {told(error)}"))
-        if sound:
-            kept.append(Reading(reading.columns, sound, reading.delimiter))
-    return kept, damaged
+            layout = _sound_layout(connection, reading.layout, path)
+            if isinstance(layout, Layout):
+                kept.setdefault(layout, {})[path] = day
+            else:
+                damaged.append(Unreadable(path, day, f"cannot be read: {layout}"))
+    return [Reading(layout, files, others) for layout, files in kept.items()], damaged
 
 
-def scan_sql(files: Sequence[str], columns: dict[str, str], delimiter: str | None) -> str:
-    """A table function that reads files of one layout. CSV stays text: the contract says what it means."""
-    if delimiter is None:
-        return f"read_parquet({listed(files)}, filename = '{SOURCE_FILE}', hive_types_autocast = false)"
-    declared = ", ".join(f"{_literal(name)}: 'VARCHAR'" for name in columns)
-    return f"read_csv({listed(files)}, {csv_dialect(delimiter)}, auto_detect = false, columns = {{{declared}}})"
+@dataclass
+class _Found:
+    """What was found so far: files by layout, their further columns, and what cannot be read."""
 
+    connection: duckdb.DuckDBPyConnection
+    types: Mapping[str, str]
+    optional: Collection[str]
+    files: dict[Layout, dict[str, date | None]] = field(default_factory=dict)
+    others: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    unreadable: list[Unreadable] = field(default_factory=list)
+    _tables: dict[str, Layout] = field(default_factory=dict)
 
-def told(error: Exception) -> str:
-    """What DuckDB says went wrong, without its advice: the first line, and for CSV the line of the file."""
-    lines = ["".join(c if c.isprintable() else repr(c)[1:-1] for c in line) for line in str(error).splitlines()]
-    kept = [line for line in lines[1:] if line.startswith(("Original Line", "Expected Number", "Value when"))]
-    return "; ".join([lines[0], *kept])[:500] if lines else type(error).__name__
-
-
-def csv_dialect(delimiter: str) -> str:
-    """RFC 4180. DuckDB's sniffer would leave out lines that start with # and, to make a file fit, its first or last lines."""
-    return (
-        f"header = true, delim = {_literal(delimiter)}, quote = '\"', escape = '\"', comment = '', skip = 0, "
-        f"null_padding = false, strict_mode = true, hive_partitioning = false, filename = '{SOURCE_FILE}'"
-    )
-
-
-def _paths(spec: MonitorSpec, source: Source, day: date | None) -> list[str]:
-    """The files of a day, or of the whole source; the pattern itself where none is there."""
-    path = spec.resolve(source.path, day)
-    if Path(path).exists() or "://" in path or not glob.has_magic(source.path):
-        return [path]
-    # Only what the user wrote is a pattern: a data folder may well be called `prod [eu]`.
-    pattern = path if path == source.path else path.replace(*_escaped_home(spec), 1)
-    return sorted(glob.glob(pattern, recursive=True)) or [path]
-
-
-def _escaped_home(spec: MonitorSpec) -> tuple[str, str]:
-    home = spec.resolve("")
-    return home, glob.escape(home)
-
-
-def _absence(path: str) -> str:
-    return f"no file at {path}"
-
-
-def _layout(connection: duckdb.DuckDBPyConnection, path: str, needed: Sequence[str]) -> _Layout | str:
-    """The columns of a file, or why it cannot be used."""
-    if "://" not in path and not Path(path).exists():
-        return _absence(path)
-    if "://" not in path and Path(path).stat().st_size == 0:
-        return "the file is empty (0 bytes)"
-    reasons = []
-    for delimiter in DELIMITERS if ".csv" in path[-7:] else (None,):
-        scan = (
-            scan_sql([path], {}, None)
-            if delimiter is None
-            else f"read_csv({listed([path])}, {csv_dialect(delimiter)}, {HEADER_ONLY})"
-        )
+    def add_paths(self, day: date | None, list_paths: Callable[[], Sequence[str]], shown: str) -> None:
         try:
-            described = connection.execute(f"DESCRIBE SELECT * FROM {scan}").fetchall()
+            paths = list_paths()
         except duckdb.Error as error:
-            reasons.append(f"cannot be read: {told(error)}")
-            continue
-        columns = {row[0]: row[1] for row in described if row[0] != SOURCE_FILE}
-        missing = [name for name in needed if name not in columns]
-        if not missing:
-            return _Layout(columns, delimiter)
-        reasons.append(
-            f"column {', '.join(map(repr, missing))} is not in the file; it has {', '.join(map(repr, columns))}"[:1000]
+            self.unreadable.append(Unreadable(shown, day, f"cannot be read: {told(error)}"))
+            return
+        for path in paths:
+            contents = contents_of(self.connection, path, self.types, self.optional)
+            self._add(path, day, contents, is_absent=contents == absence(path))
+
+    def add_day(self, day: date, name: str, read: Callable[[date], Any]) -> None:
+        """What a query or a function gives for one day."""
+        try:
+            given = read(day)
+            paths = _as_paths(given)
+            if paths is not None:
+                self.add_paths(day, lambda: paths, name)
+            elif given is None:
+                self._add(name, day, "nothing has come yet", is_absent=True)
+            else:
+                self._add(name, day, self._staged(name, _as_stream(given)))
+        except MonitoringError:
+            raise
+        except QueryFailed as error:
+            self._add(name, day, str(error))
+        except Exception as error:  # a user's function may raise anything; the day keeps its rows and says why
+            self._add(name, day, f"cannot be read: {_shown(error)}")
+
+    def _add(self, name: str, day: date | None, contents: Contents | str, is_absent: bool = False) -> None:
+        if isinstance(contents, str):
+            self.unreadable.append(Unreadable(name, day, contents, is_absent))
+        else:
+            self.files.setdefault(contents.layout, {})[name] = day
+            self.others[name] = contents.others
+
+    def _staged(self, name: str, stream: "pa.RecordBatchReader") -> Contents | str:
+        """Stream one day's rows into a temporary table, shared by all days with the same columns and types."""
+        missing = lacking(stream.schema.names, self.types, self.optional, "the result")
+        if missing:
+            return missing
+        failures: list[Exception] = []
+        key = str(stream.schema.remove_metadata())
+        table = self._tables[key].table if key in self._tables else staged_name(self.connection)
+        put = f"INSERT INTO {quoted(str(table))}" if key in self._tables else f"CREATE TEMP TABLE {quoted(str(table))} AS"
+        self.connection.register("arriving", _guarded(stream, failures))
+        try:
+            with transaction(self.connection):
+                self.connection.execute(f"{put} SELECT *, {literal(name)} AS {SOURCE_FILE} FROM arriving")
+        except duckdb.Error:
+            if failures:
+                raise failures[0] from None
+            raise
+        finally:
+            self.connection.unregister("arriving")
+        if key not in self._tables:
+            described = self.connection.execute(f"DESCRIBE {quoted(str(table))}").fetchall()
+            columns = tuple((row[0], row[1]) for row in described if row[0] != SOURCE_FILE)
+            self._tables[key] = Layout("arrow", columns, table=table)
+        layout = self._tables[key]
+        return Contents(layout, tuple(column for column, _ in layout.columns if column not in self.types))
+
+
+def _sound_layout(connection: duckdb.DuckDBPyConnection, layout: Layout, path: str) -> Layout | str:
+    """The layout under which a file can be read to its end, or why there is none."""
+    try:
+        connection.execute(f"SELECT bit_xor(hash(t)) FROM {layout.scan([path])} t").fetchall()
+        return layout
+    except duckdb.Error as error:
+        if layout.format not in {"csv", "jsonl"} or layout.table is not None or not is_local(path):
+            return told(error)
+    try:
+        return line_by_line(connection, layout, path, staged_name(connection))
+    except Exception as error:  # gzip and zlib have errors of their own
+        return told(error)
+
+
+def _drop_staged(connection: duckdb.DuckDBPyConnection) -> None:
+    """Free what an earlier reading on this connection left."""
+    for (table,) in connection.execute("SELECT table_name FROM duckdb_tables() WHERE temporary").fetchall():
+        if table.startswith("__staged_"):
+            connection.execute(f"DROP TABLE {quoted(table)}")
+
+
+def _name(source: Source) -> str:
+    """What the quarantine calls a source that is no file. The database's address is a secret, its variable's name is not."""
+    return f"query on {source.uri_env}" if source.sql else str(source.reader)
+
+
+@contextmanager
+def _reading_days(spec: MonitorSpec, source: Source) -> Iterator[Callable[[date], Any]]:
+    if source.sql is not None:
+        with Database.opened(str(source.uri_env), spec.time_zone) as database:
+            yield partial(database.rows_of, source.sql)
+    else:
+        read = load_reader(str(source.reader))
+        yield lambda day: read(day, source.options)
+
+
+def load_reader(dotted_path: str) -> DayReader:
+    """The function a dotted path names.
+
+    Raises
+    ------
+    SourceUnreadable
+        When the module cannot be imported, or holds no such function.
+    """
+    module_name, _, function = dotted_path.rpartition(".")
+    expected = f"reader {dotted_path!r} must name a function (day, options) -> rows"
+    try:
+        reader = getattr(import_module(module_name), function, None)
+    except Exception as error:  # whatever the user's module does at import
+        raise SourceUnreadable(f"{expected}; importing {module_name!r} failed: {_shown(error)}.") from error
+    if not callable(reader):
+        found = f"has no {function!r}" if reader is None else f"holds a {type(reader).__name__} called {function!r}"
+        raise SourceUnreadable(f"{expected}; module {module_name!r} {found}. Correct `reader` in the monitor's YAML.")
+    return cast(DayReader, reader)
+
+
+def _as_paths(given: Any) -> list[str] | None:
+    """The paths of files a reader gave, None where it gave something else."""
+    if isinstance(given, (str, Path)):
+        given = [given]
+    if not isinstance(given, (list, tuple)) or not all(isinstance(path, (str, Path)) for path in given):
+        return None
+    for path in given:
+        if not str(path).endswith(FORMATS):
+            raise ValueError(f"the path {str(path)!r} ends in none of {', '.join(FORMATS)}")
+    return [str(path) for path in given]
+
+
+def _as_stream(given: Any) -> "pa.RecordBatchReader":
+    """Rows of any kind as a stream of Arrow batches."""
+    import pyarrow as pa
+
+    if type(given).__module__.partition(".")[0] == "pandas":
+        return _frame_as_table(given).to_reader()
+    if isinstance(given, pa.RecordBatchReader):
+        return given  # through another stream its errors would lose their class and place
+    if isinstance(given, pa.RecordBatch):
+        given = pa.Table.from_batches([given])
+    if not hasattr(given, "__arrow_c_stream__"):
+        raise TypeError(
+            f"expected an Arrow table or record batch reader, a pandas or polars frame, paths of files or None, "
+            f"found {type(given).__name__}"
         )
-    return reasons[0]
+    return pa.RecordBatchReader.from_stream(given)
 
 
-def listed(files: Sequence[str]) -> str:
-    return "[" + ", ".join(map(_literal, files)) + "]"
+def _frame_as_table(frame: Any) -> "pa.Table":
+    """A pandas frame as Arrow. A column of mixed types becomes text, so that a wrong value costs its row, not the day."""
+    import pandas as pd
+    import pyarrow as pa
+
+    if not isinstance(frame, pd.DataFrame):
+        raise TypeError(f"expected a pandas DataFrame, found a {type(frame).__name__}")
+    columns: dict[str, pa.ChunkedArray | pa.Array] = {}
+    for place, name in enumerate(frame.columns):
+        values = frame.iloc[:, place]
+        try:
+            columns[str(name)] = pa.array(values, from_pandas=True)
+        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
+            texts = [None if missing else str(value) for value, missing in zip(values, values.isna(), strict=True)]
+            columns[str(name)] = pa.array(texts, pa.string())
+    return pa.table(columns)
 
 
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
+def _guarded(stream: "pa.RecordBatchReader", failures: list[Exception]) -> "pa.RecordBatchReader":
+    """The same stream, which leaves the error that ended it where it can be raised again: DuckDB keeps its text only."""
+    import pyarrow as pa
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        try:
+            yield from stream
+        except Exception as error:
+            failures.append(error)
+            raise
+
+    return pa.RecordBatchReader.from_batches(stream.schema, batches())
+
+
+def _shown(error: Exception) -> str:
+    """An error of somebody else's code: its class, its first line, and the place in their file."""
+    place, trace = "", error.__traceback__
+    while trace is not None:
+        file = Path(trace.tb_frame.f_code.co_filename)
+        if file.parent != Path(__file__).parent and "site-packages" not in file.parts:
+            place = f" ({file.name}, line {trace.tb_lineno})"
+        trace = trace.tb_next
+    return f"{type(error).__name__}: {told(error)}{place}"

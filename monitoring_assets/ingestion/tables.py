@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from monitoring_assets.errors import ColumnUnusable, ComparisonImpossible, SourceUnreadable
-from monitoring_assets.ingestion.sources import DELIMITERS, SOURCE_FILE, csv_dialect, listed, told
+from monitoring_assets.ingestion.files import DELIMITERS, SOURCE_FILE, csv_dialect, listed, told
 from monitoring_assets.warehouse import quoted
 
 if TYPE_CHECKING:

@@ -3,7 +3,6 @@
 import re
 from collections import Counter
 from datetime import date, timedelta
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo
@@ -13,25 +12,13 @@ from pydantic import AfterValidator, Field, PrivateAttr, model_validator
 from monitoring_assets.monitor_spec.columns import CONFIDENCE, Feature, Label, Prediction
 from monitoring_assets.monitor_spec.drift import Drift
 from monitoring_assets.monitor_spec.judgements import AlertRoute, Performance, Quality, Retrain
-from monitoring_assets.monitor_spec.parts import SpecModel
+from monitoring_assets.monitor_spec.parts import DottedPath, SpecModel
 from monitoring_assets.monitor_spec.sources import Reference, Source
 
 # Columns the warehouse adds to the user's own, so no column of a log may be called so, nor start with two underscores.
 RESERVED_COLUMNS = frozenset({"day", "sample_key", "baseline_id", CONFIDENCE})
 # Schemas DuckDB has already, and the catalog that `data/warehouse.duckdb` is.
 RESERVED_NAMES = frozenset({"main", "information_schema", "pg_catalog", "temp", "system", "memory", "warehouse"})
-
-
-def _importable_module(path: str) -> str:
-    if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", path):
-        raise ValueError(f"must be a dotted path package.module.function, found {path!r}")
-    try:
-        found = find_spec(path.split(".", maxsplit=1)[0])
-    except (ImportError, ValueError):
-        found = None
-    if found is None:
-        raise ValueError(f"no module {path.split('.', maxsplit=1)[0]!r} is installed, named by {path!r}")
-    return path
 
 
 def _known_zone(name: str) -> str:
@@ -85,7 +72,7 @@ class MonitorSpec(SpecModel):
     performance: Performance = Performance()
     retrain: Retrain = Retrain()
     alerts: list[AlertRoute] = []
-    trainer: Annotated[str, AfterValidator(_importable_module)] = "monitoring_assets.retraining.training.gradient_boosting"
+    trainer: DottedPath = "monitoring_assets.retraining.training.gradient_boosting"
 
     _data_home: Path = PrivateAttr(default=Path("data"))
 

@@ -1,8 +1,10 @@
-"""What every part of a spec is made of: the model they derive from, bounded numbers, the order of severities."""
+"""What every part of a spec is made of: the model they derive from, bounded numbers, dotted paths, the order of severities."""
 
+import re
+from importlib.util import find_spec
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 Severity = Literal["ok", "minor", "moderate", "severe"]
 SEVERITIES: tuple[Severity, ...] = ("ok", "minor", "moderate", "severe")
@@ -10,6 +12,21 @@ SEVERITIES: tuple[Severity, ...] = ("ok", "minor", "moderate", "severe")
 Fraction = Annotated[float, Field(ge=0, le=1)]
 PositiveInt = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[float, Field(ge=0)]
+
+
+def _importable_module(path: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", path):
+        raise ValueError(f"must be a dotted path package.module.function, found {path!r}")
+    try:
+        found = find_spec(path.split(".", maxsplit=1)[0])
+    except (ImportError, ValueError):
+        found = None
+    if found is None:
+        raise ValueError(f"no module {path.split('.', maxsplit=1)[0]!r} is installed, named by {path!r}")
+    return path
+
+
+DottedPath = Annotated[str, AfterValidator(_importable_module)]
 
 
 class SpecModel(BaseModel):

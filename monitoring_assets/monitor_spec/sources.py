@@ -2,40 +2,79 @@
 
 import re
 from datetime import date
-from typing import Self
+from typing import Any, Literal, Self
 
-from pydantic import field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from monitoring_assets.monitor_spec.parts import SpecModel
+from monitoring_assets.monitor_spec.parts import DottedPath, SpecModel
+
+FORMATS = (".parquet", ".csv", ".csv.gz", ".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz")
 
 
 def _readable(path: str) -> str:
-    if not re.search(r"\.(parquet|csv|csv\.gz)$", path):
-        raise ValueError(f"must end in .parquet, .csv or .csv.gz, found {path!r}")
+    if not path.endswith(FORMATS):
+        raise ValueError(f"must end in {', '.join(FORMATS[:-1])} or {FORMATS[-1]}, found {path!r}")
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://[^/]*@", path):
+        raise ValueError("an address may not hold a user or a password; DuckDB takes those from its secrets (docs/sources.md)")
     return path
 
 
 class Source(SpecModel):
-    """Parquet or CSV files. A relative path starts at the data folder (`MONITORING_ASSETS_HOME`).
+    """Where rows come from: files (`path`), a query (`sql` and `uri_env`) or a function (`reader`). See docs/sources.md.
 
-    `{day}` in the path stands for the partition's date, which lets a day be read without touching the others; without
-    it the path is a glob and every file is scanned for the day's rows.
+    path : Parquet, CSV or JSON lines. A relative path starts at the data folder (`MONITORING_ASSETS_HOME`). `{day}` stands for
+        the partition's date, which lets a day be read without touching the others; without it the path is a glob and every
+        file is scanned for the day's rows.
+    sql, uri_env : a PostgreSQL query with `$1` for the start of the day and `$2` for its end (the next day's start), and the
+        environment variable that holds the address of the database.
+    reader, options : the dotted path of a function `(day, options)` that gives the day's rows.
+    asset : the Dagster asset of yours that makes these rows; it becomes upstream in the lineage.
     """
 
-    path: str
+    path: str | None = None
+    sql: str | None = None
+    uri_env: str | None = None
+    reader: DottedPath | None = None
+    options: dict[str, Any] = {}
+    asset: str | None = Field(default=None, pattern=r"^[^/\s]+(/[^/\s]+)*$")
     event_time: str | None = None
 
     @field_validator("path")
     @classmethod
-    def _known_format(cls, path: str) -> str:
+    def _known_format(cls, path: str | None) -> str | None:
+        if path is None:
+            return None
         unknown = set(re.findall(r"{(.*?)}", path)) - {"day"}
         if unknown:
             raise ValueError(f"only {{day}} may stand in braces, found {sorted(unknown)}")
         return _readable(path)
 
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        # What is found is not repeated here: somebody may have put the address itself where its variable's name belongs.
+        given = [name for name in ("path", "sql", "reader") if getattr(self, name) is not None]
+        if len(given) != 1:
+            where = " that tells where the asset's data lies" if self.asset else ""
+            raise ValueError(f"give one of `path`, `sql` and `reader`{where}, found {' and '.join(given) or 'none'}")
+        if (self.sql is None) != (self.uri_env is None):
+            raise ValueError("`sql` and `uri_env` (the environment variable that holds the database's address) go together")
+        if self.uri_env is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", self.uri_env):
+            raise ValueError("uri_env must be the name of an environment variable, such as FRAUD_DB, never the address itself")
+        if self.sql is not None and not {"$1", "$2"} <= set(re.findall(r"\$\d+", self.sql)):
+            raise ValueError("sql needs $1 and $2, the start and the end of the day: ... WHERE at >= $1 AND at < $2")
+        if self.options and self.reader is None:
+            raise ValueError("`options` are for a `reader`")
+        return self
+
+    @property
+    def kind(self) -> Literal["path", "sql", "reader"]:
+        """The setting that says where the rows lie."""
+        return "path" if self.path is not None else "sql" if self.sql is not None else "reader"
+
     @property
     def is_per_day(self) -> bool:
-        return "{day}" in self.path
+        """Whether a day can be read without touching the others."""
+        return self.path is None or "{day}" in self.path
 
 
 class Reference(SpecModel):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from monitoring_assets.errors import SourceUnreadable
-from monitoring_assets.monitor_spec import MonitorSpec, worst
+from monitoring_assets.monitor_spec import MonitorSpec, Source, worst
 from monitoring_assets.orchestration.metadata import as_table, numbers, table_metadata
 from monitoring_assets.orchestration.partitions import daily_partitions, days_of
 from monitoring_assets.orchestration.resources import MonitoringHome, errors_for_dagster
@@ -32,13 +32,13 @@ def build_daily_assets(spec: MonitorSpec) -> list[dg.AssetsDefinition]:
 
 
 def _daily(
-    spec: MonitorSpec, name: str, deps: list[str], description: str
+    spec: MonitorSpec, name: str, deps: list[str], description: str, source: Source | None = None
 ) -> Callable[[Callable[..., None]], dg.AssetsDefinition]:
     return dg.asset(
         name=name,
         key_prefix=spec.name,
         group_name=spec.name,
-        deps=[dg.AssetKey([spec.name, upstream]) for upstream in deps],
+        deps=[*(dg.AssetKey([spec.name, upstream]) for upstream in deps), *_made_by(source)],
         partitions_def=daily_partitions(spec),
         backfill_policy=dg.BackfillPolicy.single_run(),
         description=description,
@@ -49,9 +49,18 @@ def _daily(
     )
 
 
+def _made_by(source: Source | None) -> list[dg.AssetKey]:
+    """The user's asset that makes what a source reads; without partitions of its own it is upstream of every day."""
+    return [dg.AssetKey.from_user_string(source.asset)] if source and source.asset else []
+
+
 def _inference_log(spec: MonitorSpec) -> dg.AssetsDefinition:
     @_daily(
-        spec, "inference_log", [], "The day's typed rows of the prediction log; broken rows are in `quarantine` with a reason."
+        spec,
+        "inference_log",
+        [],
+        "The day's typed rows of the prediction log; broken rows are in `quarantine` with a reason.",
+        spec.log,
     )
     def inference_log(context: dg.AssetExecutionContext, monitoring_home: MonitoringHome) -> None:
         from monitoring_assets.ingestion.prediction_log import ingest_log
@@ -61,7 +70,7 @@ def _inference_log(spec: MonitorSpec) -> dg.AssetsDefinition:
             if all(delivery.unreadable for delivery in deliveries):
                 raise SourceUnreadable(
                     f"the log of {spec.name}: none of the {len(deliveries)} day(s) asked for could be read: "
-                    f"{deliveries[0].unreadable}. Correct `log.path` in the monitor's YAML, or deliver the file."
+                    f"{deliveries[0].unreadable}. Correct `log.{spec.log.kind}` in the monitor's YAML, or deliver what it reads."
                 )
         _tell_deliveries(context, deliveries)
 
@@ -131,7 +140,13 @@ def _drift_scores(spec: MonitorSpec) -> dg.AssetsDefinition:
 
 
 def _labels(spec: MonitorSpec) -> dg.AssetsDefinition:
-    @_daily(spec, "labels", ["inference_log"], "Ground truth by prediction id, as late as it comes; the day is the prediction's.")
+    @_daily(
+        spec,
+        "labels",
+        ["inference_log"],
+        "Ground truth by prediction id, as late as it comes; the day is the prediction's.",
+        spec.labels,
+    )
     def labels(context: dg.AssetExecutionContext, monitoring_home: MonitoringHome) -> None:
         from monitoring_assets.ingestion.labels import ingest_labels
 
@@ -179,6 +194,8 @@ def _tell_deliveries(context: dg.AssetExecutionContext, deliveries: "list[Delive
             shown["quarantined_for"] = as_table([{"reason": reason, "rows": rows} for reason, rows in delivery.reasons.items()])
         if delivery.unreadable:
             shown["not_read"] = f"{delivery.unreadable} (the day keeps the rows it had)"
+        if delivery.new_columns:
+            shown["new_columns"] = ", ".join(delivery.new_columns)
         if delivery.warnings:
             shown["not_read_besides"] = "; ".join(delivery.warnings)
         context.add_asset_metadata(shown, partition_key=delivery.day.isoformat())

@@ -1,7 +1,8 @@
-"""The demo's Dagster instance and code location: made, loaded, served."""
+"""The Dagster instance and the code location of this deployment, and the demo's: made, loaded, served."""
 
 import os
 import sys
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
@@ -10,6 +11,7 @@ from pathlib import Path
 import dagster as dg
 
 from monitoring_assets.components.model_monitor import ModelMonitor
+from monitoring_assets.errors import MonitorUnknown
 from monitoring_assets.monitor_spec import MonitorSpec
 
 ROOT = Path(__file__).parents[2]
@@ -23,6 +25,17 @@ def demo_instance(home: Path) -> Iterator[dg.DagsterInstance]:
         yield instance
 
 
+@contextmanager
+def instance_at(home: Path) -> Iterator[dg.DagsterInstance]:
+    """The instance of `DAGSTER_HOME`, or where that is not set the one in the data folder."""
+    if os.environ.get("DAGSTER_HOME"):
+        with dg.DagsterInstance.get() as instance:
+            yield instance
+    else:
+        with demo_instance(home) as instance:
+            yield instance
+
+
 def configured_home(home: Path) -> Path:
     """`dagster_home` of the data folder, with a `dagster.yaml` that says where it lies now: a data folder may be moved."""
     dagster_home = home / "dagster_home"
@@ -33,12 +46,30 @@ def configured_home(home: Path) -> Path:
 
 
 def load_monitor(name: str) -> tuple[MonitorSpec, dg.Definitions]:
-    """A monitor of this code location: its spec, and the definitions of all."""
-    tree = dg.ComponentTree.for_project(ROOT)
-    spec = next(monitor.spec for monitor in tree.get_all_components(of_type=ModelMonitor) if monitor.spec.name == name)
-    from monitoring_assets.definitions import defs
+    """A monitor of the Dagster project in the working directory, else of this one: its spec, and the definitions of all.
 
-    return spec, defs
+    Raises
+    ------
+    MonitorUnknown
+        When the project's `defs` folder declares no monitor of that name.
+    """
+    root = next((folder for folder in (Path.cwd(), *Path.cwd().parents) if _is_dagster_project(folder)), ROOT)
+    sys.path.insert(0, str(root))
+    tree = dg.ComponentTree.for_project(root)
+    specs = {monitor.spec.name: monitor.spec for monitor in tree.get_all_components(of_type=ModelMonitor)}
+    if name not in specs:
+        known = ", ".join(sorted(specs)) or "none"
+        raise MonitorUnknown(f"no monitor is called {name!r} in the Dagster project {root}; it declares: {known}")
+    if root == ROOT:
+        from monitoring_assets.definitions import defs
+
+        return specs[name], defs
+    return specs[name], tree.build_defs()
+
+
+def _is_dagster_project(folder: Path) -> bool:
+    file = folder / "pyproject.toml"
+    return file.exists() and "project" in tomllib.loads(file.read_text()).get("tool", {}).get("dg", {})
 
 
 def serve_command(home: Path, port: int) -> tuple[list[str], dict[str, str]]:

@@ -1,0 +1,152 @@
+"""Rows of one day from PostgreSQL, by a query of the user's: bound parameters in, a stream of Arrow batches out.
+
+The address of the database comes from an environment variable and is in no message. Nothing is written: the transaction is
+read-only, and a query that is not a single SELECT is refused by the cursor it becomes.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+from zoneinfo import ZoneInfo
+
+from monitoring_assets.errors import SourceUnavailable, SourceUnreadable
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+# 1 M rows x 25 columns take 2.9 s with 10,000 to 100,000 rows a batch; 25,000 need 150 MB.
+BATCH_ROWS = 25_000
+
+# What PostgreSQL and libpq say when the same connection will not succeed later either.
+PERMANENT = (
+    "authentication failed",
+    "no password supplied",
+    "does not exist",
+    "pg_hba.conf",
+    "SSL",
+    "denied",
+    "invalid",
+)
+
+
+class QueryFailed(Exception):
+    """The database refused the query, or gave up on the rows of one day."""
+
+
+@dataclass(frozen=True)
+class Database:
+    """An open connection. Days are days of `time_zone`, in which times without a zone are understood, too."""
+
+    connection: Any
+    time_zone: str
+
+    @classmethod
+    @contextmanager
+    def opened(cls, uri_env: str, time_zone: str) -> "Iterator[Database]":
+        """Connect to the database whose address the environment variable holds.
+
+        Raises
+        ------
+        SourceUnreadable
+            Where the variable or the driver is missing, the address is no PostgreSQL URI, or access is denied.
+        SourceUnavailable
+            Where no server answers.
+        """
+        try:
+            from adbc_driver_postgresql import dbapi
+        except ImportError:
+            raise SourceUnreadable(
+                'a query needs the packages of the extra `postgres`: pip install "monitoring-assets[postgres]"'
+            ) from None
+        uri = _uri(uri_env)
+        try:
+            connection = dbapi.connect(uri)
+        except dbapi.Error as error:
+            raise _refusal(uri_env, uri, str(error)) from None
+        try:
+            yield cls(connection, time_zone)
+        finally:
+            connection.close()
+
+    def rows_of(self, sql: str, day: date) -> "pa.RecordBatchReader":
+        """The rows the query gives for a day, in batches: `$1` is its start, `$2` the start of the next day."""
+        import pyarrow as pa
+
+        zone = ZoneInfo(self.time_zone)
+        bounds = [datetime(d.year, d.month, d.day, tzinfo=zone) for d in (day, day + timedelta(days=1))]
+        self.connection.rollback()
+        cursor = self.connection.cursor()
+        cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        cursor.execute("SET LOCAL cursor_tuple_fraction = 1")  # all rows are wanted, not the first ones soon
+        cursor.execute("SELECT set_config('TimeZone', $1, true)", (self.time_zone,))
+        cursor.fetchall()
+        try:
+            # A cursor of the server, because COPY, which ADBC streams by, takes no parameters and all else it holds in memory.
+            cursor.execute(f"DECLARE monitored NO SCROLL CURSOR FOR {sql}", bounds)
+            cursor.adbc_statement.set_options(**{"adbc.postgresql.use_copy": "false"})
+            first = self._fetch(cursor)
+        except Exception as error:
+            raise self._told(error) from None
+        return pa.RecordBatchReader.from_batches(first.schema, self._batches(cursor, first))
+
+    def _batches(self, cursor: Any, first: "pa.Table") -> "Iterator[pa.RecordBatch]":
+        batch = first
+        while batch.num_rows:
+            yield from batch.to_batches()
+            try:
+                batch = self._fetch(cursor)
+            except Exception as error:
+                raise self._told(error) from None
+
+    def _fetch(self, cursor: Any) -> "pa.Table":
+        cursor.execute(f"FETCH {BATCH_ROWS} FROM monitored")
+        return cursor.fetch_arrow_table()
+
+    def _told(self, error: Exception) -> Exception:
+        """What PostgreSQL says of a query, without the query; a transient error where it may pass later."""
+        said = re.split(r"\n\s*\n|Query was:", str(error).replace("DECLARE monitored NO SCROLL CURSOR FOR ", ""))[0]
+        said = re.sub(r"^.*?(ERROR|FATAL):\s*|\s*\.? SQLSTATE: \w+$", "", " ".join(said.split())).strip(" .")
+        state = getattr(error, "sqlstate", None) or ""
+        # Classes of SQLSTATE: connection, rollback, resources, operator's intervention, system.
+        if state[:2] in {"08", "40", "53", "57", "58"} and state != "08P01":
+            return SourceUnavailable(f"the database ended the query: {said} (SQLSTATE {state}). This is tried again.")
+        return QueryFailed(f"the query failed: {said}" + (f" (SQLSTATE {state})" if state else ""))
+
+
+def _uri(uri_env: str) -> str:
+    uri = os.environ.get(uri_env, "").strip()
+    if not uri:
+        raise SourceUnreadable(f"the environment variable {uri_env} is not set; it must hold a postgresql:// address")
+    if not re.match(r"postgres(ql)?://", uri):
+        raise SourceUnreadable(
+            f"the environment variable {uri_env} does not hold a postgresql:// address; for another database give a `reader`"
+        )
+    return uri
+
+
+def _refusal(uri_env: str, uri: str, said: str) -> Exception:
+    """Why there is no connection, without any part of the address."""
+    said = re.sub(r"connection to server .*?(failed: |$)", "", " ".join(said.split())).split("Failed to connect: ")[-1]
+    said = re.sub(r'"[^"]*"', "...", said)
+    for secret in sorted(_parts(uri), key=len, reverse=True):
+        said = said.replace(secret, "...")
+    where = f"the database of the environment variable {uri_env}"
+    if any(text in said for text in PERMANENT):
+        return SourceUnreadable(f"{where} refuses the connection: {said}. Correct the address, or the access it gives.")
+    return SourceUnavailable(f"{where} does not answer: {said}. This is tried again.")
+
+
+def _parts(uri: str) -> set[str]:
+    """The parts of an address that could tell something, as they stand in it and decoded."""
+    try:
+        split = urlsplit(uri)
+        parts = {uri, split.netloc, split.username or "", split.password or "", split.hostname or "", split.path.strip("/")}
+    except ValueError:
+        parts = {uri}
+    parts |= set(re.split(r"[/:@?&=,]+", uri.split("://", 1)[-1]))
+    return {text for part in parts for text in (part, unquote(part)) if len(text) > 2}

@@ -1,0 +1,47 @@
+"""Reading days again as Dagster runs, after a source was mended, so that the UI shows them and what depends on them follows."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import dagster as dg
+
+from monitoring_assets.ingestion.quarantine import Chosen, accounts, became, days_concerned, ranges
+from monitoring_assets.monitor_spec import MonitorSpec
+from monitoring_assets.orchestration.live import instance_at
+from monitoring_assets.orchestration.replay import MonitorDriver
+from monitoring_assets.orchestration.resources import MONITORING_HOME
+
+
+def reingest(spec: MonitorSpec, definitions: dg.Definitions, chosen: Chosen) -> Iterator[str]:
+    """Materialise the chosen days of the quarantine and all that depends on them, and tell what became of the rows.
+
+    The log of a day is read with the daily assets; its labels after it, because a label needs its prediction.
+    """
+    with MONITORING_HOME.connect(spec) as connection:
+        days = days_concerned(connection, spec, chosen)
+        before = accounts(connection, spec, days)
+    if not days:
+        yield "nothing is in quarantine that could be read again"
+        return
+    of_labels = sorted({day for of_asset in days.values() for day in of_asset}) if spec.labels is not None else []
+    with instance_at(MONITORING_HOME.folder) as instance:
+        driver = MonitorDriver(definitions, spec, instance)
+        for job, of_job in (("daily", days.get("inference_log", [])), ("labels", of_labels)):
+            for first, last in ranges(of_job):
+                failures: list[str] = []
+                with _told(failures):
+                    driver.run_days(job, str(first), str(last))
+                yield from (f"{first} to {last}, {spec.name}_{job}: {failure}" for failure in failures)
+    with MONITORING_HOME.connect(spec) as connection:
+        yield from became(before, accounts(connection, spec, days))
+
+
+@contextmanager
+def _told(failures: list[str]) -> Iterator[None]:
+    """A run that fails is told, and the next one goes on; its events are in the instance."""
+    try:
+        yield
+    except dg.Failure as error:
+        failures.append(str(error.description))
+    except Exception as error:  # what a step may raise is anybody's
+        failures.append(f"{type(error).__name__}: {error}")

@@ -1,0 +1,120 @@
+"""Laws of `monitoring-assets quarantine`: it shows what was refused and why, and reads mended days again as Dagster runs."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from monitoring_assets.ingestion.labels import ingest_labels
+from monitoring_assets.ingestion.prediction_log import ingest_log
+from monitoring_assets_tests.example_monitor import (
+    FIRST,
+    SECOND,
+    THIRD,
+    contents,
+    example_content,
+    example_rows,
+    example_spec,
+    example_warehouse,
+    write_day,
+    write_labels,
+    write_reference,
+)
+
+DAYS = [FIRST, SECOND, THIRD]
+CONTENT = {"reference": {"path": "reference.parquet"}, "end_day": "2026-03-04"}
+ROWS = 40
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A Dagster project of a user's, whose monitor has refused a row, a label, and a whole file."""
+    (tmp_path / "pyproject.toml").write_text(
+        '[tool.dg]\ndirectory_type = "project"\n[tool.dg.project]\nroot_module = "shop"\ncode_location_name = "shop"\n'
+        'registry_modules = ["monitoring_assets.components"]\n'
+    )
+    folder = tmp_path / "shop/defs/example"
+    folder.mkdir(parents=True)
+    (tmp_path / "shop/__init__.py").touch()
+    (tmp_path / "shop/defs/__init__.py").touch()
+    declared = {"type": "monitoring_assets.components.ModelMonitor", "attributes": example_content(**CONTENT)}
+    (folder / "defs.yaml").write_text(yaml.safe_dump(declared))
+    home = tmp_path / "data"
+    write_reference(home, rows=ROWS)
+    write_day(
+        home, FIRST, frame=example_rows(FIRST, ROWS).astype({"amount": "string"}).replace({"amount": {"48.047": "\x1b[31m"}})
+    )
+    (home / f"log/{SECOND}.parquet").write_bytes(b"PAR1 this is no Parquet file PAR1")
+    write_day(home, THIRD, ROWS)
+    for day in DAYS:
+        write_labels(home, day, ROWS)
+    spec = example_spec(home, **CONTENT)
+    with example_warehouse(home, spec) as connection:
+        ingest_log(connection, spec, DAYS)
+        ingest_labels(connection, spec, spec.label, spec.labels, DAYS)
+    return tmp_path
+
+
+def command(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"MONITORING_ASSETS_HOME": str(project / "data"), "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment.pop("DAGSTER_HOME", None)
+    run = [sys.executable, "-W", "ignore", "-m", "monitoring_assets.cli", "quarantine", *arguments]
+    return subprocess.run(run, cwd=project, env=environment, capture_output=True, text=True, timeout=240, check=False)
+
+
+def test_what_was_refused_is_listed_with_reason_and_row(project):
+    done = command(project, "example")
+    assert done.returncode == 0, done.stderr
+    lines = [" ".join(line.split()) for line in done.stdout.splitlines()]
+    assert f"{FIRST} inference_log 1 not a number" in lines
+    assert f"{SECOND} inference_log 0 not read" in lines
+    assert f"{SECOND} labels {ROWS} unknown id" in lines
+    assert "not a number: amount is \\x1b[31m" in done.stdout
+    assert "\x1b" not in done.stdout
+    few = command(project, "example", "--day", str(SECOND), "--asset", "labels", "--reason", "UNKNOWN", "--limit", "2")
+    assert few.stdout.splitlines()[1] == f"{ROWS} rows of example in quarantine"
+    assert few.stdout.count("has no prediction on") == 2
+
+
+def test_mended_days_are_read_again_with_all_that_depends_on_them(project):
+    home = project / "data"
+    write_day(home, FIRST, ROWS)
+    write_day(home, SECOND, ROWS)
+    # The profile needs a baseline; that is no asset of a day.
+    driver = (
+        "from monitoring_assets.orchestration.live import *; from monitoring_assets.orchestration.replay import MonitorDriver\n"
+        "spec, definitions = load_monitor('example')\n"
+        "with instance_at(Path('data')) as instance: MonitorDriver(definitions, spec, instance).materialise('reference_baseline')"
+    )
+    environment = os.environ | {"MONITORING_ASSETS_HOME": str(home), "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-W", "ignore", "-c", driver], cwd=project, env=environment, check=True, timeout=240)
+    done = command(project, "example", "--limit", "0", "--replay")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-4:] == [
+        f"{FIRST} inference_log: 0 rows in quarantine (before: 1), {ROWS} accepted (before: {ROWS - 1})",
+        f"{FIRST} labels: 0 rows in quarantine (before: 1), {ROWS} accepted (before: {ROWS - 1})",
+        f"{SECOND} inference_log: 0 rows in quarantine (before: 0), {ROWS} accepted (before: 0)",
+        f"{SECOND} labels: 0 rows in quarantine (before: {ROWS}), {ROWS} accepted (before: 0)",
+    ]
+    spec = example_spec(home, **CONTENT)
+    with example_warehouse(home, spec) as connection:
+        assert contents(connection, spec, "quarantine")["quarantine"] == []
+        for table in ("drift_scores", "performance"):
+            days = connection.execute(f"SELECT DISTINCT day FROM example.{table} ORDER BY day").fetchall()
+            assert [day for (day,) in days] == [FIRST, SECOND]
+    assert (home / "dagster_home").is_dir()  # where the UI looks
+    assert "nothing is in quarantine" in command(project, "example", "--replay").stdout
+
+
+def test_what_is_still_broken_is_told_and_a_name_that_is_unknown_is_answered_with_those_that_are(project):
+    done = command(project, "example", "--replay", "--day", str(SECOND), "--asset", "inference_log")
+    assert done.returncode == 0, done.stderr
+    assert "SourceUnreadable: the log of example" in done.stdout
+    assert f"{SECOND} inference_log: still not read: cannot be read" in done.stdout
+    unknown = command(project, "exmple")
+    assert (unknown.returncode, unknown.stdout) == (1, "")
+    assert "MonitorUnknown: no monitor is called 'exmple'" in unknown.stderr
+    assert unknown.stderr.strip().endswith("it declares: example")
