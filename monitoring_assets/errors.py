@@ -41,6 +41,10 @@ class ComparisonImpossible(PermanentError):
     """Two tables cannot be compared as asked: no column in common, contradictory types, an unknown method."""
 
 
+class LoggerMisconfigured(PermanentError):
+    """A prediction logger was given settings that contradict each other, or a monitor whose log it cannot write."""
+
+
 class BaselineMissing(PermanentError):
     """Scoring needs a reference baseline and there is none."""
 
