@@ -53,6 +53,10 @@ class ExpectationUnusable(PermanentError):
     """A declared expectation is none of Great Expectations', or does not fit its arguments or its column."""
 
 
+class LoggerMisconfigured(PermanentError):
+    """A prediction logger was given settings that contradict each other, or a monitor whose log it cannot write."""
+
+
 class BaselineMissing(PermanentError):
     """Scoring needs a reference baseline and there is none."""
 

@@ -68,6 +68,17 @@ TABLES: dict[str, dict[str, tuple[str, str]]] = {
         "sources": ("VARCHAR[]", "files the stored rows came from"),
         "other_columns": ("VARCHAR[]", "columns of those files that the monitor does not ask for"),
     },
+    "serving": {
+        "day": ("DATE", "day of the predictions; only monitors with `serving` have such rows"),
+        "requests": ("DOUBLE", "requests that the logged rows stand for: the sum of their weights, or the rows"),
+        "logged_rows": ("BIGINT", "rows of the day in inference_log"),
+        "errors": ("BIGINT", "of which an error was logged"),
+        "error_rate": ("DOUBLE", "share of the requests that ended in an error; NULL where errors are not logged"),
+        "latency_p50_ms": ("DOUBLE", "latency that half of the requests did not exceed, in ms; NULL where it is not logged"),
+        "latency_p95_ms": ("DOUBLE", "latency that 95 % of the requests did not exceed, in ms"),
+        "latency_p99_ms": ("DOUBLE", "latency that 99 % of the requests did not exceed, in ms"),
+        "dropped_rows": ("BIGINT", "rows the prediction logger could not keep on that day, by its own notes beside the log"),
+    },
     "labels": {
         "day": ("DATE", "day of the prediction"),
         "prediction_id": ("VARCHAR", "id of the prediction in inference_log"),

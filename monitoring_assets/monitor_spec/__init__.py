@@ -3,7 +3,7 @@
 Every rule that can be checked without data is checked here, so a mistake in the YAML is found when it is loaded.
 """
 
-from monitoring_assets.monitor_spec.columns import CONFIDENCE, Feature, Label, Prediction
+from monitoring_assets.monitor_spec.columns import CONFIDENCE, Feature, Label, Prediction, Serving
 from monitoring_assets.monitor_spec.drift import (
     ALL_CATEGORICAL_METHODS,
     ALL_NUMERIC_METHODS,
@@ -37,6 +37,7 @@ __all__ = [
     "Reference",
     "ReferenceChoice",
     "Retrain",
+    "Serving",
     "Severity",
     "SeverityLevels",
     "Source",

@@ -1,4 +1,4 @@
-"""The columns of a prediction log and what each is for: features, the prediction, the label."""
+"""The columns of a prediction log and what each is for: features, the prediction, how it was served, the label."""
 
 from typing import Literal, Self
 
@@ -62,6 +62,22 @@ class Prediction(SpecModel):
     def watched(self) -> list[str]:
         """What of the prediction is watched: its column, and of a score the confidence in it."""
         return [self.column] if self.score is None else [self.column, CONFIDENCE]
+
+
+class Serving(SpecModel):
+    """The columns in which the log holds how a prediction was served: how long it took, in milliseconds, and why there is none
+    (NULL where there is one). A row with an error may lack its score."""
+
+    latency_ms: str | None = None
+    error: str | None = None
+
+    @model_validator(mode="after")
+    def _names_a_column(self) -> Self:
+        if self.latency_ms is None and self.error is None:
+            raise ValueError("serving: name at least one of the columns `latency_ms` and `error`")
+        if self.latency_ms == self.error:
+            raise ValueError(f"serving: latency_ms and error are two columns, both are {self.error!r}")
+        return self
 
 
 class Label(SpecModel):

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, Field, PrivateAttr, model_validator
 
-from monitoring_assets.monitor_spec.columns import CONFIDENCE, Feature, Label, Prediction
+from monitoring_assets.monitor_spec.columns import CONFIDENCE, Feature, Label, Prediction, Serving
 from monitoring_assets.monitor_spec.drift import Drift
 from monitoring_assets.monitor_spec.judgements import AlertRoute, Performance, Quality, Retrain
 from monitoring_assets.monitor_spec.parts import DottedPath, SpecModel
@@ -61,6 +61,7 @@ class MonitorSpec(SpecModel):
     features: dict[str, Feature] = Field(min_length=1)
     prediction: Prediction
     sampling_weight: str | None = None
+    serving: Serving | None = None
     label: Label | None = None
     segments: list[str] = []
     protected_attributes: list[str] = []
@@ -163,7 +164,15 @@ class MonitorSpec(SpecModel):
         """The log's columns that are not features, in warehouse order."""
         p = self.prediction
         predictions = (p.score, p.predicted_class, p.value, p.model_version)
-        return [c for c in (self.id, self.event_time, *predictions, self.sampling_weight) if c]
+        return [c for c in (self.id, self.event_time, *predictions, self.sampling_weight, *self.serving_columns) if c]
+
+    @property
+    def serving_columns(self) -> dict[str, str]:
+        """The columns that tell how predictions were served, with their DuckDB types."""
+        if self.serving is None:
+            return {}
+        types = {self.serving.latency_ms: "DOUBLE", self.serving.error: "VARCHAR"}
+        return {name: kind for name, kind in types.items() if name}
 
     @property
     def watched_columns(self) -> dict[str, str]:
@@ -180,7 +189,7 @@ class MonitorSpec(SpecModel):
         predictions = {p.score: "DOUBLE", p.predicted_class: "VARCHAR", p.value: "DOUBLE", p.model_version: "VARCHAR"}
         weight = {self.sampling_weight: "DOUBLE"}
         features = {name: types[feature.kind] for name, feature in self.features.items()}
-        return roles | features | {name: kind for name, kind in (predictions | weight).items() if name}
+        return roles | features | {name: kind for name, kind in (predictions | weight).items() if name} | self.serving_columns
 
     @property
     def label_type(self) -> str:

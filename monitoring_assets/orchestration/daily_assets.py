@@ -64,15 +64,20 @@ def _inference_log(spec: MonitorSpec) -> dg.AssetsDefinition:
     )
     def inference_log(context: dg.AssetExecutionContext, monitoring_home: MonitoringHome) -> None:
         from monitoring_assets.ingestion.prediction_log import ingest_log
+        from monitoring_assets.ingestion.serving import measure_serving
 
+        days, located = days_of(context.partition_keys), monitoring_home.located(spec)
         with errors_for_dagster(), monitoring_home.connect(spec) as connection:
-            deliveries = ingest_log(connection, monitoring_home.located(spec), days_of(context.partition_keys))
+            deliveries = ingest_log(connection, located, days)
             if all(delivery.unreadable for delivery in deliveries):
                 raise SourceUnreadable(
                     f"the log of {spec.name}: none of the {len(deliveries)} day(s) asked for could be read: "
                     f"{deliveries[0].unreadable}. Correct `log.{spec.log.kind}` in the monitor's YAML, or deliver what it reads."
                 )
+            served = measure_serving(connection, located, days)
         _tell_deliveries(context, deliveries)
+        for day, shown in served.items():
+            context.add_asset_metadata(numbers(shown), partition_key=day.isoformat())
 
     return inference_log
 

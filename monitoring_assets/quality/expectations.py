@@ -154,7 +154,8 @@ def expectations_of(spec: MonitorSpec, facts: ReferenceFacts) -> list[Expectatio
     """
     return [
         *(_of_type(column, kind) for column, kind in spec.log_columns.items()),
-        *(_not_null(column, spec, facts) for column in spec.log_columns),
+        # Where nothing went wrong the error is missing, as it should be.
+        *(_not_null(column, spec, facts) for column in spec.log_columns if not spec.serving or column != spec.serving.error),
         *_in_range(spec, facts),
         *_in_set(spec, facts),
         _unique_id(spec),
