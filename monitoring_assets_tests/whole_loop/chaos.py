@@ -332,10 +332,8 @@ def main() -> None:
         print(f"{work.name}: {work.seconds:.2f} s undisturbed, {work.writes} writes seen", flush=True)
     tally = run(works, folder, options.kills, options.seed, options.series)
     shutil.rmtree(folder)
-    print(
-        f"\n{tally.kills} kills in {time.perf_counter() - started:.0f} s. After each, every row was accounted for and no day mixed;"
-    )
-    print("run again, every table was what an undisturbed run leaves.")
+    print(f"\n{tally.kills} kills in {time.perf_counter() - started:.0f} s. After each, every row was accounted for and no day")
+    print("mixed; run again, every table was what an undisturbed run leaves.")
     print("aimed at a", dict(tally.aims), f"and {tally.in_time} more that came too late")
     print("of work", dict(tally.works))
     print("in step", dict(tally.during.most_common()))
