@@ -171,9 +171,10 @@ def delivered_rows(found: Snapshot, asset: str) -> dict[date, int]:
     return {row[0]: row[2] for row in found[f"deliveries of {asset}"]}
 
 
-@dataclass(frozen=True)
+@dataclass
 class Work:
-    """Something to be disturbed: the folder it starts from, the warehouse before and after, and what it takes undisturbed."""
+    """Something to be disturbed: the folder it starts from, the warehouse before and after, and what it takes undisturbed, the
+    last time that it was."""
 
     name: str
     start: Path
@@ -192,7 +193,7 @@ class Tally:
     works: Counter[str] = field(default_factory=Counter)
     aims: Counter[str] = field(default_factory=Counter)
     with_wal: int = 0
-    in_time: int = 0
+    too_late: int = 0
 
     @property
     def kills(self) -> int:
@@ -283,7 +284,7 @@ def disturb(work: Work, number: int, seed: int, folder: Path, tally: Tally) -> I
                 pass
         if not process.kill():
             process.succeed()
-            tally.in_time += 1
+            tally.too_late += 1
             yield f"series {number}, {work.name}: done before a kill {told}"
             break
         wal = _size_and_time(home / "warehouse.duckdb.wal") or (0, 0)
@@ -296,7 +297,7 @@ def disturb(work: Work, number: int, seed: int, folder: Path, tally: Tally) -> I
         tally.with_wal += wal[0] > 0
         stands = done[-1] if done else "nothing"
         yield f"series {number}, {work.name}: killed {told}, in {during}; new up to {stands}; write-ahead log {wal[0]:,} bytes"
-    DayProcess(home, work.steps).succeed()
+    work.seconds = DayProcess(home, work.steps).succeed()
     found = snapshot(home)
     check_accounts(found)
     different = [name for name in work.new if found[name] != work.new[name]]
@@ -334,7 +335,7 @@ def main() -> None:
     shutil.rmtree(folder)
     print(f"\n{tally.kills} kills in {time.perf_counter() - started:.0f} s. After each, every row was accounted for and no day")
     print("mixed; run again, every table was what an undisturbed run leaves.")
-    print("aimed at a", dict(tally.aims), f"and {tally.in_time} more that came too late")
+    print("aimed at a", dict(tally.aims), f"and {tally.too_late} more that came too late")
     print("of work", dict(tally.works))
     print("in step", dict(tally.during.most_common()))
     print("that left a write-ahead log to recover:", tally.with_wal, flush=True)
