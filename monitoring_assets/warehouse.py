@@ -64,10 +64,10 @@ TABLES: dict[str, dict[str, tuple[str, str]]] = {
         "delivered_rows": ("BIGINT", "rows the source held for the day = accepted + quarantined"),
         "accepted_rows": ("BIGINT", "rows stored in the table"),
         "quarantined_rows": ("BIGINT", "rows in quarantine"),
+        "forgotten": ("BOOLEAN", "whether the day's raw rows were deleted since, by `retain_days`; the counts stay"),
         "unreadable": ("VARCHAR", "why the source could not be read; the stored day was then left as it was"),
         "sources": ("VARCHAR[]", "files the stored rows came from"),
         "other_columns": ("VARCHAR[]", "columns of those files that the monitor does not ask for"),
-        "forgotten": ("BOOLEAN", "whether the day's raw rows were deleted since, by `retain_days`; the counts stay"),
     },
     "serving": {
         "day": ("DATE", "day of the predictions; only monitors with `serving` have such rows"),
@@ -125,10 +125,7 @@ TABLES: dict[str, dict[str, tuple[str, str]]] = {
         "window_days": ("INTEGER", "days in the window"),
         "reference": ("VARCHAR", "what the window is compared with: baseline, same_weekday or previous_window"),
         "reference_rows": ("BIGINT", "effective rows of the baseline: its rows, fewer where they are weighted"),
-        "noise_rows": (
-            "DOUBLE[]",
-            "effective rows n N / (n + N), for each of which `noise` holds a value",
-        ),
+        "noise_rows": ("DOUBLE[]", "effective rows n N / (n + N), for each of which `noise` holds a value"),
         "noise": ("DOUBLE[]", "effect that sampling noise alone exceeds at the allowed rate"),
         "day_to_day": ("DOUBLE", "effect that the baseline's day-to-day variation exceeds at the allowed rate, at any rows"),
         "over_dispersion": ("DOUBLE", "mean squared effect of the baseline's windows left out, / what sampling alone gives"),
