@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 BENCH  := .venv-bench
 ARGS   ?=
 
-.PHONY: setup demo test bench lint lock clean
+.PHONY: setup demo test chaos bench lint lock clean
 
 setup: $(STAMP)
 
@@ -23,6 +23,10 @@ demo: setup
 
 test: lint
 	$(BIN)/python -m pytest $(ARGS)
+
+# The tests do six kills of these hundred.
+chaos: setup
+	$(BIN)/python -W ignore -m monitoring_assets_tests.whole_loop.chaos $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check .

@@ -129,3 +129,8 @@ def contents(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, *tables: 
         ]
         for name in tables or ("inference_log", "quarantine", "deliveries", "labels")
     }
+
+
+def rounded(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The row without the last bits of its numbers: a sum over many days may differ there from one over few, and nowhere else."""
+    return tuple(float(f"{value:.12g}") if isinstance(value, float) else value for value in row)
