@@ -21,8 +21,8 @@ from monitoring_assets.warehouse import quoted, table
 # is its KS distance from another day of its kind.
 COARSE = 0.01
 # On n (effective) rows the share must also be above this / √n: a KS distance below it is noise (a threshold over a hundred scores
-# at a rate of 1 % is about 2.3 / √n). On flights, 920 rows a day, 1 / √n divided humidity 472 times in a year, at every hour with a
-# value of its own, which took 20 s; 3 / √n divides what has left its grid.
+# at a rate of 1 % is about 2.3 / √n). On flights, 920 rows a day, 1 / √n divided humidity 472 times in a year, once for every hour
+# with a value of its own; 3 / √n divides what has left its grid.
 NOISE = 3.0
 # Bins that all finer grids of a column may have together. A column that never returns to its values (a counter, a time) would
 # else get a grid per day; so it gets a dozen, and then its scores' error bound tells that it is no longer resolved.
