@@ -1,6 +1,7 @@
 """Laws of the warehouse: declared tables, a day replaced whole or not at all, one process at a time."""
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -9,10 +10,21 @@ from datetime import date
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import pytest
 
 from monitoring_assets.errors import TransientError, WarehouseLocked, WarehouseMismatch
-from monitoring_assets.warehouse import Warehouse, ensure_tables, quoted, replace_days, table, tables_of, transaction
+from monitoring_assets.warehouse import (
+    LOCK_PATIENCE_SECONDS,
+    Warehouse,
+    ensure_tables,
+    longest_pause,
+    quoted,
+    replace_days,
+    table,
+    tables_of,
+    transaction,
+)
 from monitoring_assets_tests.example_monitor import FIRST, SECOND, example_spec, example_warehouse
 
 ODD_NAMES = ["it's", 'say "x"', "two words", "größe μ 数", "select", "a;b--c", "rowid", "{x}", "%s", "?", "$1", "value", "n"]
@@ -178,6 +190,33 @@ def test_processes_that_write_different_days_wait_for_each_other_and_all_succeed
     assert [process.returncode for process in processes] == [0, 0], errors
     with example_warehouse(tmp_path, spec) as connection:
         assert labels(connection) == [(day, 2.0, 100) for day in days]
+
+
+def waits_for_a_file(processes: int, turns: int, held: float, dice: random.Random) -> list[float]:
+    """How long each of these processes waits each time, when it tries again 0.05 s after it let the file go."""
+    free, waits = 0.0, []
+    tries = [(dice.random(), process, 0, 0.0) for process in range(processes)]
+    left = [turns] * processes
+    while tries:
+        tries.sort()
+        now, process, tried, waited = tries.pop(0)
+        if now < free:
+            pause = dice.uniform(0, longest_pause(tried + 1, waited))
+            tries.append((now + pause, process, tried + 1, waited + pause))
+            continue
+        waits.append(waited)
+        free = now + dice.uniform(0.5, 1.5) * held
+        left[process] -= 1
+        if left[process]:
+            tries.append((free + 0.05, process, 0, 0.0))
+    return waits
+
+
+def test_of_eight_processes_that_take_the_file_again_and_again_hardly_one_loses_its_patience():
+    dice = random.Random(1)
+    waits = [wait for _ in range(30) for wait in waits_for_a_file(8, 9, 3.0, dice)]
+    assert len(waits) == 30 * 8 * 9
+    assert np.mean(np.array(waits) > LOCK_PATIENCE_SECONDS) < 0.01  # 0.08 with pauses that only grow, to 1 s
 
 
 def test_a_file_held_past_the_patience_is_a_transient_error_with_file_and_remedy(tmp_path):
