@@ -127,5 +127,33 @@ def quarantine(
                 typer.echo(told)
 
 
+@app.command()
+def costs(name: Annotated[str, typer.Argument(help="The monitor's name.")]) -> None:
+    """What a monitor costs by month: rows, bytes, seconds; what sampling saves and what retention would free."""
+    from monitoring_assets.orchestration.live import load_monitor
+    from monitoring_assets.orchestration.resources import MONITORING_HOME
+    from monitoring_assets.reporting.costs_terminal import as_lines
+    from monitoring_assets.retention.costs import cost_report
+
+    with _told():
+        spec, _ = load_monitor(name)
+        with MONITORING_HOME.connect(spec) as connection:
+            report = cost_report(connection, spec)
+        for line in as_lines(report, spec.retain_days):
+            typer.echo(line)
+
+
+@app.command()
+def compact() -> None:
+    """Give the space of deleted rows back to the disk. Runs that need the warehouse wait meanwhile."""
+    from monitoring_assets.orchestration.resources import MONITORING_HOME
+    from monitoring_assets.reporting.costs_terminal import size
+    from monitoring_assets.retention import compaction
+
+    with _told():
+        done = compaction.compact(MONITORING_HOME.warehouse)
+        typer.echo(f"{MONITORING_HOME.warehouse.path}: {size(done.before)} before, {size(done.after)} now")
+
+
 if __name__ == "__main__":
     app()

@@ -29,6 +29,10 @@ class WarehouseMismatch(PermanentError):
     """What the warehouse holds and what the monitor declares contradict each other."""
 
 
+class CompactionFailed(PermanentError):
+    """The warehouse could not be copied into a smaller file; it is as it was."""
+
+
 class SourceUnreadable(PermanentError):
     """A log or label source is missing, corrupt, or lacks a column."""
 

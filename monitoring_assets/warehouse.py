@@ -65,6 +65,7 @@ TABLES: dict[str, dict[str, tuple[str, str]]] = {
         "delivered_rows": ("BIGINT", "rows the source held for the day = accepted + quarantined"),
         "accepted_rows": ("BIGINT", "rows stored in the table"),
         "quarantined_rows": ("BIGINT", "rows in quarantine"),
+        "forgotten": ("BOOLEAN", "whether the day's raw rows were deleted since, by `retain_days`; the counts stay"),
         "unreadable": ("VARCHAR", "why the source could not be read; the stored day was then left as it was"),
         "sources": ("VARCHAR[]", "files the stored rows came from"),
         "other_columns": ("VARCHAR[]", "columns of those files that the monitor does not ask for"),
@@ -125,10 +126,7 @@ TABLES: dict[str, dict[str, tuple[str, str]]] = {
         "window_days": ("INTEGER", "days in the window"),
         "reference": ("VARCHAR", "what the window is compared with: baseline, same_weekday or previous_window"),
         "reference_rows": ("BIGINT", "effective rows of the baseline: its rows, fewer where they are weighted"),
-        "noise_rows": (
-            "DOUBLE[]",
-            "effective rows n N / (n + N), for each of which `noise` holds a value",
-        ),
+        "noise_rows": ("DOUBLE[]", "effective rows n N / (n + N), for each of which `noise` holds a value"),
         "noise": ("DOUBLE[]", "effect that sampling noise alone exceeds at the allowed rate"),
         "day_to_day": ("DOUBLE", "effect that the baseline's day-to-day variation exceeds at the allowed rate, at any rows"),
         "over_dispersion": ("DOUBLE", "mean squared effect of the baseline's windows left out, / what sampling alone gives"),
@@ -198,6 +196,15 @@ TABLES: dict[str, dict[str, tuple[str, str]]] = {
         "delivered": ("BOOLEAN", "whether the receiver took it; if not, the next finding is sent with it"),
         "reason": ("VARCHAR", "why it was not delivered"),
     },
+    "costs": {
+        "day": ("DATE", "day that was worked on"),
+        "asset": ("VARCHAR", "daily asset, or 'quality' for the checks of inference_log"),
+        "seconds": ("DOUBLE", "what the newest run that did the day took, waiting for the file left out, divided by run_days"),
+        "run_days": ("INTEGER", "days of that run"),
+        "source_bytes": ("BIGINT", "size of the local files delivered, of one with several days a share; NULL for other sources"),
+        "stored_rows": ("BIGINT", "rows of the day in the asset's table"),
+        "stored_bytes": ("BIGINT", "estimate, after compression: the table's blocks in the file, shared out over its rows"),
+    },
     "retrain_decisions": {
         "decision_id": ("VARCHAR", "digest of the evidence"),
         "day": ("DATE", "newest day of the evidence"),
@@ -212,7 +219,7 @@ TABLES: dict[str, dict[str, tuple[str, str]]] = {
 
 LOCK_PATIENCE_SECONDS = 60.0
 # What DuckDB says when another process has the file, on POSIX and on Windows. "lock" alone would match "block" as well.
-LOCK_MESSAGES = ("Could not set lock", "Conflicting lock", "being used by another process")
+LOCK_MESSAGES = ("Could not set lock", "Conflicting lock", "being used by another process", "Unique file handle conflict")
 
 # How DuckDB itself spells types that are declared by a shorter name.
 TYPE_NAMES = {"TIMESTAMPTZ": "TIMESTAMP WITH TIME ZONE"}
@@ -257,14 +264,15 @@ class Warehouse:
         WarehouseLocked
             When the file is still held after `patience_seconds`.
         """
-        connection = self._patiently(lambda: duckdb.connect(str(self.path)))
+        connection = self.patiently(lambda: duckdb.connect(str(self.path)))
         try:
             connection.execute("SET enable_progress_bar = false")
             yield connection
         finally:
             connection.close()
 
-    def _patiently(self, connect: Callable[[], duckdb.DuckDBPyConnection]) -> duckdb.DuckDBPyConnection:
+    def patiently(self, connect: Callable[[], duckdb.DuckDBPyConnection]) -> duckdb.DuckDBPyConnection:
+        """What `connect` gives, tried again while another process holds the file. WarehouseLocked after `patience_seconds`."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception(_is_lock),
@@ -273,14 +281,23 @@ class Warehouse:
             reraise=True,
         )
         try:
-            return retrying(connect)
-        except duckdb.IOException as error:
+            return retrying(self._of_the_file_there_now, connect)
+        except duckdb.Error as error:
             if not _is_lock(error):
                 raise
             raise WarehouseLocked(
                 f"{self.path} has been held by another process for {self.patience_seconds:g} s: {str(error).splitlines()[0]} "
                 "Close the program that has it open (a DuckDB shell, a notebook) and run this again."
             ) from None
+
+    def _of_the_file_there_now(self, connect: Callable[[], duckdb.DuckDBPyConnection]) -> duckdb.DuckDBPyConnection:
+        """Between opening a file and locking it, a compaction may have put another in its place."""
+        before = self.path.stat().st_ino if self.path.exists() else None
+        connection = connect()
+        if before in (None, self.path.stat().st_ino):
+            return connection
+        connection.close()
+        return self._of_the_file_there_now(connect)
 
     def query(self, sql: str, parameters: Sequence[object] = ()) -> "pd.DataFrame":
         """The result of one query as a frame."""
@@ -306,7 +323,7 @@ def longest_pause(tries: int, waited: float) -> float:
 
 
 def _is_lock(error: BaseException) -> bool:
-    return isinstance(error, duckdb.IOException) and any(text in str(error) for text in LOCK_MESSAGES)
+    return isinstance(error, duckdb.Error) and any(text in str(error) for text in LOCK_MESSAGES)
 
 
 def tables_of(spec: MonitorSpec) -> dict[str, dict[str, tuple[str, str]]]:

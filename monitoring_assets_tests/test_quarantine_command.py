@@ -44,9 +44,9 @@ def project(tmp_path):
     (folder / "defs.yaml").write_text(yaml.safe_dump(declared))
     home = tmp_path / "data"
     write_reference(home, rows=ROWS)
-    write_day(
-        home, FIRST, frame=example_rows(FIRST, ROWS).astype({"amount": "string"}).replace({"amount": {"48.047": "\x1b[31m"}})
-    )
+    frame = example_rows(FIRST, ROWS).astype({"amount": "string"})
+    frame.loc[0, "amount"] = "\x1b[31m"
+    write_day(home, FIRST, frame=frame)
     (home / f"log/{SECOND}.parquet").write_bytes(b"PAR1 this is no Parquet file PAR1")
     write_day(home, THIRD, ROWS)
     for day in DAYS:
@@ -87,7 +87,8 @@ def test_mended_days_are_read_again_with_all_that_depends_on_them(project):
     driver = (
         "from monitoring_assets.orchestration.live import *; from monitoring_assets.orchestration.replay import MonitorDriver\n"
         "spec, definitions = load_monitor('example')\n"
-        "with instance_at(Path('data')) as instance: MonitorDriver(definitions, spec, instance).materialise('reference_baseline')"
+        "with instance_at(Path('data').resolve()) as instance:\n"
+        "    MonitorDriver(definitions, spec, instance).materialise('reference_baseline')"
     )
     environment = os.environ | {"MONITORING_ASSETS_HOME": str(home), "PYTHONPATH": os.pathsep.join(sys.path)}
     subprocess.run([sys.executable, "-W", "ignore", "-c", driver], cwd=project, env=environment, check=True, timeout=240)

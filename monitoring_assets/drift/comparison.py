@@ -8,15 +8,18 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from functools import cached_property
-from typing import Any
+from typing import Any, get_args
 
 import duckdb
 import numpy as np
 import pandas as pd
 
 from monitoring_assets.drift.common_columns import KINDS, Column, alias_sql, common_columns
+from monitoring_assets.drift.drift_report import DriftReport
 from monitoring_assets.drift.kinds import kinds_of_change
+from monitoring_assets.drift.multivariate import ALL_FEATURES
+from monitoring_assets.drift.multivariate_scores import compare_samples
+from monitoring_assets.drift.multivariate_thresholds import COMPARED_ROWS
 from monitoring_assets.drift.scores import Comparison
 from monitoring_assets.drift.shuffling import shuffled_thresholds
 from monitoring_assets.drift.thresholds import ALMOST_ONE, SCALES, CalibratedThreshold, judge
@@ -24,9 +27,9 @@ from monitoring_assets.drift.windows import DIGITS
 from monitoring_assets.errors import ColumnUnusable, ComparisonImpossible, SourceUnreadable
 from monitoring_assets.ingestion.files import told
 from monitoring_assets.ingestion.tables import Table, open_table
-from monitoring_assets.monitor_spec import ALL_CATEGORICAL_METHODS, ALL_NUMERIC_METHODS, Drift
+from monitoring_assets.monitor_spec import ALL_CATEGORICAL_METHODS, ALL_NUMERIC_METHODS, Drift, MultivariateMethod
 from monitoring_assets.profiling.histograms import Histogram, read_histograms
-from monitoring_assets.profiling.kernel import fit_grids, write_profiles
+from monitoring_assets.profiling.kernel import fit_grids, value_expressions, write_profiles
 from monitoring_assets.warehouse import PROFILE_COLUMNS, quoted
 
 ALLOWED: dict[str, tuple[str, ...]] = {"numeric": ALL_NUMERIC_METHODS, "categorical": ALL_CATEGORICAL_METHODS}
@@ -38,59 +41,6 @@ FIT_ROWS = 50_000
 DAYS = (date(2000, 1, 1), date(2000, 1, 2))
 # Whole numbers from here on are not all of them doubles.
 EXACT_WHOLE = 2.0**53
-
-
-@dataclass(frozen=True)
-class DriftReport:
-    """What a comparison found.
-
-    `scores` is what `compare` returns; `histograms` holds for each feature the reference's and the current profile; `left_out`
-    says why columns were not compared, `notes` what else a reader should know. `rows` of the reference and the current table.
-    """
-
-    names: tuple[str, str]
-    rows: tuple[int, int]
-    scores: pd.DataFrame
-    columns: list[Column]
-    histograms: dict[str, tuple[Histogram, Histogram]]
-    left_out: dict[str, str]
-    notes: list[str]
-    false_alarm_rate: float
-
-    @cached_property
-    def features(self) -> pd.DataFrame:
-        """One row per feature, its worst method's, worst first. `excess` is on the scale of effects."""
-        return self.scores.drop_duplicates("feature").reset_index(drop=True)
-
-    @property
-    def drifted(self) -> list[str]:
-        return list(self.features.loc[self.features["drifted"], "feature"])
-
-    @property
-    def is_judged(self) -> bool:
-        """Whether any score is defined; a comparison without one is no sign of quiet."""
-        return bool(self.scores["score"].notna().any())
-
-    @property
-    def verdict(self) -> str:
-        judged = self.scores.dropna(subset=["score"])["feature"].nunique()
-        unjudged = len(self.features) - judged
-        untold = f"; {unjudged} could not be judged" if unjudged else ""
-        if not self.is_judged:
-            return f"not judged: {'; '.join(sorted(set(self.scores['reason'])))}"
-        if not self.drifted:
-            return f"quiet: none of {judged} features drifted{untold}"
-        return f"{len(self.drifted)} of {judged} features drifted{untold}"
-
-    @property
-    def thresholds(self) -> str:
-        """How the thresholds were set, in words."""
-        return (
-            f"set by shuffling the rows of both sides, so that two samples of one population have any alarm in at most "
-            f"{self.false_alarm_rate:.2%} of comparisons, over all features and methods; never below a practical effect "
-            "(a shift of 0.1 standard deviations, 1 % of rows missing). Sampling noise only: two tables do not tell how much "
-            "quiet days differ"
-        )
 
 
 def compare(
@@ -117,6 +67,7 @@ def compare(
         Columns to take as categories whatever their type, such as codes.
     methods
         Such as 'psi', 'ks', 'js', 'wasserstein', 'chi2', 'missingness'; each is used for the kinds of column it suits.
+        'pca_reconstruction', 'correlation' and 'domain_classifier' compare all features together, on a sample of the rows.
     false_alarm_rate
         Share of comparisons of two samples of one population that may have any alarm at all, 0 to 0.2.
     weight
@@ -125,8 +76,8 @@ def compare(
     Returns
     -------
     DataFrame
-        One row per feature and method, worst first: `feature`, `method`, `score` (nan where undefined), `p_value` (chi2 only, 0
-        to 1, not corrected for many scores), `threshold`, `drifted`, `reason` (why there is no score, else None), `kind`,
+        One row per feature and method, worst first: `feature`, `method`, `score` (nan where undefined), `p_value` (ks and chi2
+        only, 0 to 1, not corrected for many scores), `threshold`, `drifted`, `reason` (why there is no score, else None), `kind`,
         `change` (of drifted features: missing, new category, shift or shape), `severity` (ok, minor, moderate, severe),
         `excess` (on the scale of effects), `reference_rows`, `current_rows`, `score_error_bound`.
         Units and ranges of scores: `drift/distances.py`.
@@ -172,7 +123,7 @@ def drift_report(
     weight: str | None = None,
 ) -> DriftReport:
     """`compare`, with the profiles and what was left out; same arguments, same errors."""
-    chosen = _methods(methods)
+    chosen, together = _methods(methods)
     if not 0 < false_alarm_rate <= 0.2:
         raise ComparisonImpossible(f"false_alarm_rate is {false_alarm_rate!r}; more than 0 and at most 0.2 was expected")
     with duckdb.connect() as connection:
@@ -182,9 +133,10 @@ def drift_report(
             columns, left_out = common_columns(connection, *tables, features, categorical, weight)
             samples = [_Sample.of(connection, table, columns, side, weight) for side, table in enumerate(tables)]
             histograms = _profiled(connection, samples, columns, weight)
+            drawn = [_drawn(connection, sample, columns, weight) for sample in samples] if together else []
         except duckdb.Error as error:
             raise SourceUnreadable(f"{tables[0].name} and {tables[1].name}: a value cannot be read: {told(error)}") from None
-    scores = _scores(columns, histograms, samples, chosen, false_alarm_rate)
+    scores = _scores(columns, histograms, samples, chosen, false_alarm_rate, drawn, together)
     return DriftReport(
         (tables[0].name, tables[1].name), (samples[0].rows, samples[1].rows), scores, columns,
         {column.name: pair for column, pair in zip(columns, histograms, strict=True)}, left_out,
@@ -227,16 +179,32 @@ def _refuse_bad_weights(connection: duckdb.DuckDBPyConnection, table: Table, wei
         )
 
 
-def _methods(methods: Sequence[str] | None) -> dict[str, list[str]]:
-    """The methods of each kind of column."""
+def _methods(methods: Sequence[str] | None) -> tuple[dict[str, list[str]], list[MultivariateMethod]]:
+    """The methods of each kind of column, and those of all features together."""
     if methods is None:
-        return {"numeric": list(Drift().numeric_methods), "categorical": list(Drift().categorical_methods)}
+        return {"numeric": list(Drift().numeric_methods), "categorical": list(Drift().categorical_methods)}, []
     asked = list(dict.fromkeys([methods] if isinstance(methods, str) else methods))
     unknown = [method for method in asked if method not in SCALES]
     if unknown or not asked:
         found = f"unknown method {', '.join(map(repr, unknown))}" if unknown else "no method given"
         raise ComparisonImpossible(f"{found}; known: {', '.join(SCALES)}")
-    return dict.fromkeys(KINDS, asked)
+    together = [method for method in get_args(MultivariateMethod) if method in asked]
+    single = [method for method in asked if method not in together]
+    return dict.fromkeys(KINDS, single), together
+
+
+def _drawn(connection: duckdb.DuckDBPyConnection, sample: _Sample, columns: list[Column], weight: str | None) -> pd.DataFrame:
+    """At most `COMPARED_ROWS` rows of a side, drawn by the hash of their place, and by weight as `profiling/sample.py` does."""
+    kinds = {f"c{place}": column.kind for place, column in enumerate(columns)}
+    values = value_expressions(connection, sample.relation, kinds)
+    names = ", ".join(f"{x} AS {quoted(column.name)}" for x, column in zip(values.values(), columns, strict=True))
+    key = "-ln((hash(place)::DOUBLE + 0.5) / 18446744073709551616.0)" + (" / weight" if weight else "")
+    found = connection.sql(
+        f"SELECT {names} FROM (SELECT *, row_number() OVER () AS place FROM {sample.relation}) "
+        f"{'WHERE weight > 0 ' if weight else ''}ORDER BY {key} LIMIT {COMPARED_ROWS}"
+    )
+    frame: pd.DataFrame = found.to_arrow_table().to_pandas(strings_to_categorical=True)
+    return frame
 
 
 def _profiled(
@@ -272,17 +240,42 @@ def _scores(
     samples: list[_Sample],
     methods: Mapping[str, list[str]],
     false_alarm_rate: float,
+    drawn: list[pd.DataFrame],
+    together: list[MultivariateMethod],
 ) -> pd.DataFrame:
     suited = [[method for method in methods[column.kind] if method in ALLOWED[column.kind]] for column in columns]
-    rate = false_alarm_rate / max(sum(map(len, suited)), 1)
+    rate = false_alarm_rate / max(sum(map(len, suited)) + len(together), 1)
     found: list[dict[str, object]] = []
     for column, pair, fitting in zip(columns, histograms, suited, strict=True):
         common = {"feature": column.name, "kind": column.kind, "reference_rows": samples[0].rows, "current_rows": samples[1].rows}
         found += [common | row for row in _score_column(column, *pair, fitting, rate)]
         unfit = [method for method in methods[column.kind] if method not in fitting]
         found += [common | _unscored(method, f"{method} does not compare {column.kind} columns") for method in unfit]
-    table = pd.DataFrame(found)
-    return _worst_first(table)
+    if together:
+        common = {"feature": ALL_FEATURES, "kind": "all", "reference_rows": samples[0].rows, "current_rows": samples[1].rows}
+        found += [common | row for row in _score_together(histograms[0], drawn, columns, together, rate)]
+    return _worst_first(pd.DataFrame(found))
+
+
+def _score_together(
+    rows: tuple[Histogram, Histogram],
+    drawn: list[pd.DataFrame],
+    columns: list[Column],
+    methods: list[MultivariateMethod],
+    rate: float,
+) -> list[dict[str, object]]:
+    short = _too_few(*rows)
+    if short:
+        return [_unscored(method, short) for method in methods]
+    table = compare_samples(drawn[0], drawn[1], {column.name: column.kind for column in columns}, methods, rate=rate)
+    return [
+        _unscored(row["method"], row["reason"])
+        if np.isnan(row["score"])
+        else row
+        | {"p_value": np.nan, "score_error_bound": 0.0, "drifted": row["severity"] != "ok"}
+        | {"change": f"relation: {row['detail'].split('; ')[0]}" if row["severity"] != "ok" else None}
+        for row in table.drop(columns="feature").to_dict("records")
+    ]
 
 
 def _score_column(

@@ -17,9 +17,12 @@ from monitoring_assets.drift.multivariate import ALL_FEATURES, Encoding, Score, 
 from monitoring_assets.drift.multivariate_thresholds import COMPARED_ROWS, calibrate_together, compared_rows, quiet_noise
 from monitoring_assets.drift.thresholds import CalibratedThreshold, CutKey, judge, read_thresholds
 from monitoring_assets.drift.windows import DIGITS
-from monitoring_assets.monitor_spec import MonitorSpec, MultivariateMethod
+from monitoring_assets.monitor_spec import MonitorSpec, MultivariateMethod, days_between
 from monitoring_assets.profiling.sample import merged
+from monitoring_assets.retention.forgetting import forgotten_days
 from monitoring_assets.warehouse import quoted, table
+
+FORGOTTEN = "the sampled rows of a day in the window were deleted, as `retain_days` says"
 
 
 def compare_samples(
@@ -98,6 +101,7 @@ def score_samples(
     reference = _read(connection, spec, "baseline_sample", "baseline_id = ?", [baseline_id], COMPARED_ROWS)
     earliest = min(days) - timedelta(days=max(spec.drift.windows_days) - 1)
     current = _read(connection, spec, "daily_sample", "day BETWEEN ? AND ?", [earliest, max(days)])
+    gone = forgotten_days(connection, spec, days_between(earliest, max(days)))
     encoding = Encoding.fit(reference, {name: feature.kind for name, feature in spec.features.items()})
     structure = Structure.of(encoding.matrix(reference), encoding.names)
     thresholds = _thresholds(connection, spec, baseline_id, structure, _ordinals(reference))
@@ -107,8 +111,12 @@ def score_samples(
         rows = projected(method, structure, matrix)
         for length in spec.drift.windows_days:
             windows = _windows(current, days, length)
+            touched = np.array([any(day - timedelta(days=back) in gone for back in range(length)) for day in days])
+            windows = [window[:0] if without else window for window, without in zip(windows, touched, strict=True)]
             threshold = thresholds.get((None, ALL_FEATURES, length, "baseline"), {}).get(method)
-            frames.append(_judged(spec, method, length, structure, rows, windows, threshold))
+            judged = _judged(spec, method, length, structure, rows, windows, threshold)
+            judged.loc[touched, "reason"] = FORGOTTEN
+            frames.append(judged)
     scores = pd.concat([frame.assign(day=list(days)) for frame in frames], ignore_index=True)
     return scores.assign(segment=None, feature=ALL_FEATURES, reference="baseline", baseline_id=baseline_id)
 

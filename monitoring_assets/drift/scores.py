@@ -104,13 +104,13 @@ class Comparison:
             case "chi2":
                 scores, p_values = distances.chi2(*self.grouped(10))
             case "ks":
-                scores, bounds = distances.ks(reference, current), self._ks_bound()
+                scores, bounds = distances.ks(reference, current, self.gaps), self._ks_bound()
                 p_values = distances.ks_p_value(scores, self._present_rows())
             case "wasserstein":
-                scores = distances.wasserstein(reference, current, self.positions)
+                scores = distances.wasserstein(reference, current, self.positions, self.gaps)
                 bounds = self._wasserstein_bound(scores)
             case "cramer_von_mises":
-                scores = distances.cramer_von_mises(reference, current)
+                scores = distances.cramer_von_mises(reference, current, self.gaps)
                 bounds = self._cramer_bound()
             case "missingness":
                 sides = ((reference, self.reference_missing), (current, self.current_missing))
@@ -163,7 +163,7 @@ class Comparison:
     @cached_property
     def gaps(self) -> np.ndarray:
         """G − F, the gap of the distribution functions, after each bin (D, K)."""
-        return np.cumsum(self.shares[1] - self.shares[0], axis=-1)
+        return distances.gaps_between(self.reference, self.current)
 
     def _ks_bound(self) -> np.ndarray:
         """The score is the largest gap on bin edges. Inside a bin of shares p and q the gap lies between the one after it less q

@@ -56,7 +56,7 @@ def shuffled_thresholds(
         reference = generator.multivariate_hypergeometric(pool, taken, draws, method="marginals")
         deals = _dealt(pair, positions, reference.astype(float), (pool - reference).astype(float))
         for method in methods:
-            squares = np.nan_to_num(to_effect(method, np.nan_to_num(deals.apply(method)[0]), effective)) ** 2
+            squares = np.nan_to_num(to_effect(method, np.nan_to_num(deals.apply(method)[0]), dealt)) ** 2
             limits[method] = float(np.sqrt(_limit(squares, rate)))
         floors = {method: float(to_effect(method, np.array(SCALES[method].practical[0]))) for method in methods}
         if all(limits[method] * np.sqrt(dealt / effective) < FAR_BELOW * floors[method] for method in methods):

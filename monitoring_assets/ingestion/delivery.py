@@ -83,18 +83,29 @@ class _Stored:
     quarantined: int
     sources: list[str]
     others: list[str]
+    forgotten: bool
+
+
+NOTHING = _Stored(0, 0, [], [], forgotten=False)
 
 
 def deliver(
-    connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, contract: Contract, source: Source, days: Sequence[date]
+    connection: duckdb.DuckDBPyConnection,
+    spec: MonitorSpec,
+    contract: Contract,
+    source: Source,
+    days: Sequence[date],
+    withheld: Sequence[Unreadable] = (),
 ) -> list[Delivery]:
     """Replace these days of an asset with what the source holds for them, and account for every row.
 
+    `withheld` names days that are not to be read, and why.
     An unreadable day keeps the rows it had, accepted and quarantined; only its account and its note in the quarantine change.
     """
     prepare(connection, spec)
     with _bounded_memory(connection):
-        readings, unreadable = find_readings(connection, spec, source, days, contract.types)
+        readings, not_read = find_readings(connection, spec, source, days, contract.types)
+        unreadable = [*withheld, *not_read]
         try:
             return _store(connection, spec, contract, source, days, readings, unreadable)
         except duckdb.Error:
@@ -160,11 +171,14 @@ def _stored_accounts(
     connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, asset: str, days: Sequence[date]
 ) -> dict[date, _Stored]:
     rows = connection.execute(
-        f"SELECT day, accepted_rows, quarantined_rows, sources, other_columns FROM {table(spec, 'deliveries')} "
+        f"SELECT day, accepted_rows, quarantined_rows, sources, other_columns, forgotten FROM {table(spec, 'deliveries')} "
         "WHERE asset = ? AND day IN (SELECT unnest(?::DATE[]))",
         [asset, list(days)],
     ).fetchall()
-    return {day: _Stored(accepted, quarantined, files or [], others or []) for day, accepted, quarantined, files, others in rows}
+    return {
+        day: _Stored(accepted, quarantined, files or [], others or [], bool(forgotten))
+        for day, accepted, quarantined, files, others, forgotten in rows
+    }
 
 
 def _days_left_alone(
@@ -182,7 +196,7 @@ def _days_left_alone(
     left: dict[date, Unreadable] = {note.day: note for note in reversed(unreadable) if note.day is not None}
     shared = [note for note in unreadable if note.day is None]
     for day in days:
-        before = stored.get(day, _Stored(0, 0, [], []))
+        before = stored.get(day, NOTHING)
         blocking = [note for note in shared if note.file in before.sources or not readings]
         if day not in left and blocking:
             left[day] = blocking[0]
@@ -190,6 +204,10 @@ def _days_left_alone(
             continue
         elif not any(Path(f).exists() for f in before.sources):
             left[day] = Unreadable(before.sources[0], day, f"no file at {before.sources[0]}", is_absent=True)
+    for day in days:
+        if stored.get(day, NOTHING).forgotten and day not in counted:
+            reason = left[day].reason if day in left else f"`{source.kind}` of the source has no row of it any more"
+            left[day] = Unreadable("", day, f"{reason}; its stored rows were deleted, as `retain_days` says", is_absent=True)
     return left
 
 
@@ -306,15 +324,17 @@ def _write_accounts(
     for account in accounts:
         counts = (account.delivered_rows, account.accepted_rows, account.quarantined_rows)
         if account.unreadable:
-            before = stored.get(account.day, _Stored(0, 0, [], []))
-            rows.append((account.day, asset, *counts, account.unreadable, before.sources, before.others))
+            before = stored.get(account.day, NOTHING)
+            if before.forgotten:  # what was delivered then stays told
+                counts = (before.accepted + before.quarantined, before.accepted, before.quarantined)
+            rows.append((account.day, asset, *counts, account.unreadable, before.sources, before.others, before.forgotten))
         else:
             sources = counted[account.day].sources if account.day in counted else []
             besides = sorted({column for file in sources for column in others.get(file, ())})
-            rows.append((account.day, asset, *counts, None, sources, besides))
+            rows.append((account.day, asset, *counts, None, sources, besides, False))
     connection.executemany(
         f"INSERT INTO {deliveries} BY NAME SELECT ?::DATE AS day, ? AS asset, ? AS delivered_rows, ? AS accepted_rows, "
-        "? AS quarantined_rows, ? AS unreadable, ?::VARCHAR[] AS sources, ?::VARCHAR[] AS other_columns",
+        "? AS quarantined_rows, ? AS unreadable, ?::VARCHAR[] AS sources, ?::VARCHAR[] AS other_columns, ?::BOOLEAN AS forgotten",
         rows,
     )
 

@@ -1,7 +1,8 @@
 """The labels of some days: from their source into `labels`, what breaks the contract into `quarantine`.
 
 A label belongs to the day of its prediction. It has no effect before that prediction is in `inference_log`: a label for an
-unknown id is quarantined, and accepted when the day is materialised again.
+unknown id is quarantined, and accepted when the day is materialised again. Of a day whose predictions were deleted
+(`retain_days`) no further label is taken.
 """
 
 from collections.abc import Sequence
@@ -10,7 +11,9 @@ from datetime import date
 import duckdb
 
 from monitoring_assets.ingestion.delivery import DELIVERED, Contract, Delivery, deliver
+from monitoring_assets.ingestion.sources import Unreadable
 from monitoring_assets.monitor_spec import Label, MonitorSpec, Source
+from monitoring_assets.retention.forgetting import forgotten_days, why_forgotten
 from monitoring_assets.warehouse import quoted, table
 
 # NaN is how some writers spell a missing label, so it is stored as one.
@@ -38,4 +41,5 @@ def ingest_labels(
         f"ELSE 'unknown id: ' || __row.{key} || ' has no prediction on ' || __row.day END AS __reason) FROM {DELIVERED} __row "
         f"LEFT JOIN {table(spec, 'inference_log')} l ON l.day = __row.day AND l.{key} = __row.{key}",
     )
-    return deliver(connection, spec, contract, source, days)
+    withheld = [Unreadable("", day, why_forgotten(spec), is_absent=True) for day in forgotten_days(connection, spec, days)]
+    return deliver(connection, spec, contract, source, days, withheld)

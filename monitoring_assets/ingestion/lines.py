@@ -67,13 +67,15 @@ def csv_rows(lines: Iterable[Line], delimiter: str, width: int) -> Iterator[Row]
     while (record := _next_record(ahead, rest, delimiter, width)) is not None:
         text, fault = record
         text = _without_end(text)
-        values = None if fault or not text else values_of(text, delimiter)
-        if fault or (text and values is None):
-            yield None, text, f"broken line: {fault or 'quotes inside a quoted value must be doubled'}"
-        elif values is not None and len(values) != width:
-            yield None, text, f"broken line: {len(values)} value(s), {width} expected"
-        elif values is not None:
-            yield [value or None for value in values], text, None
+        row = None if fault else _row(text, delimiter, width)
+        if row is not None:
+            yield [value or None for value in row], text, None
+        elif text:
+            values = values_of(text, delimiter)
+            counted = (
+                "quotes inside a quoted value must be doubled" if values is None else f"{len(values)} value(s), {width} expected"
+            )
+            yield None, text, f"broken line: {fault or counted}"
 
 
 def values_of(text: str, delimiter: str) -> list[str] | None:
@@ -123,7 +125,7 @@ def _decoded(line: bytes) -> Line:
 def _next_record(ahead: deque[Line], rest: Iterator[Line], delimiter: str, width: int | None) -> Line | None:
     """The next line, or as many as a quoted value spans. `ahead` holds lines that were looked at and belong to no record."""
     first = ahead.popleft() if ahead else next(rest, None)
-    if first is None or first[1] or first[0].count('"') % 2 == 0:
+    if first is None or first[1] or first[0].count('"') % 2 == 0 or _row(first[0], delimiter, width) is not None:
         return first
     joined = [first[0]]
     for fetched in range(LONGEST_RECORD_LINES):
@@ -138,13 +140,20 @@ def _next_record(ahead: deque[Line], rest: Iterator[Line], delimiter: str, width
             break
         if text.count('"') % 2:
             # Here the quotes are even again, so the record ends here or the first quote was none that opens a value.
-            values = values_of(_without_end("".join(joined)), delimiter)
-            if values is None or (width is not None and len(values) != width):
+            if _row("".join(joined), delimiter, width) is None:
                 break
             for _ in joined[1:]:
                 ahead.popleft()
             return "".join(joined), None
     return first[0], "a quote does not end"
+
+
+def _row(text: str, delimiter: str, width: int | None) -> list[str] | None:
+    """The values of a record, None where it is none. As in DuckDB, delimiters may end it."""
+    values = values_of(_without_end(text), delimiter)
+    if values is not None and width is not None:
+        return values[:width] if len(values) >= width and not any(values[width:]) else None
+    return values
 
 
 def _without_end(text: str) -> str:

@@ -146,7 +146,7 @@ class PredictionLogger:
         from monitoring_assets.monitor_spec import MonitorSpec
 
         spec = monitor if isinstance(monitor, MonitorSpec) else _spec_from_yaml(Path(monitor))
-        layout = _LAYOUT.fullmatch(spec.log.path)
+        layout = _LAYOUT.fullmatch(spec.log.path or "")
         if layout is None or "{" in layout["root"] or "://" in layout["root"]:
             raise LoggerMisconfigured(
                 f"{spec.name}: the logger writes a folder per day, and log.path is {spec.log.path!r}. "

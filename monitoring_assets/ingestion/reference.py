@@ -12,6 +12,7 @@ from monitoring_assets.ingestion.labels import RULES
 from monitoring_assets.ingestion.prediction_log import weight_rules
 from monitoring_assets.ingestion.sources import find_readings, prepare
 from monitoring_assets.monitor_spec import MonitorSpec, Source, days_between
+from monitoring_assets.retention.forgetting import forgotten_days
 from monitoring_assets.warehouse import quoted, table
 
 REFERENCE_ROWS = "reference_rows"
@@ -88,6 +89,14 @@ def _stage_file(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) -> int
 
 
 def _stage_range(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) -> int:
+    first, last = spec.reference.first_day, spec.reference.last_day
+    gone = forgotten_days(connection, spec, days_between(first, last)) if first and last else set()
+    if gone:
+        raise BaselineMissing(
+            f"the reference of {spec.name} ({_range_text(spec)}) cannot be made again: the raw rows of {len(gone)} of its days, "
+            f"the first {min(gone)}, were deleted, as `retain_days` says. The stored baseline stays in force; materialise "
+            f"{spec.name}/inference_log of those days first, if their source still has them."
+        )
     label = f", l.label AS {quoted(spec.label.column)}" if spec.label else ""
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE {REFERENCE_ROWS} AS SELECT p.*{label} FROM {table(spec, 'inference_log')} p "

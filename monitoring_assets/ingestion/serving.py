@@ -71,10 +71,11 @@ def _served_sql(spec: MonitorSpec) -> str:
 
 
 def _dropped(spec: MonitorSpec, days: Sequence[date]) -> dict[date, int]:
-    if "://" in spec.log.path:
+    if spec.log.path is None or "://" in spec.log.path:
         return {}
     home = spec.resolve("")
-    files = {spec.resolve(spec.log.path, day if spec.log.is_per_day else None) for day in days}
+    path = spec.log.path
+    files = {spec.resolve(path, day if spec.log.is_per_day else None) for day in days}
     # Only what the user wrote is a pattern: a data folder may well be called `prod [eu]`.
     folders = {os.path.dirname(glob.escape(home) + file[len(home) :] if file.startswith(home) else file) for file in files}
     return read_dropped(sorted(folders), days)

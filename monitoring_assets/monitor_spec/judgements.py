@@ -103,8 +103,8 @@ class Retrain(SpecModel):
 
     enabled: bool = True
     window_days: PositiveInt | None = None
-    severity: Literal["minor", "moderate", "severe"] = "severe"
-    drifted_share: Annotated[float, Field(gt=0, le=1)] = 0.3
+    severity: Literal["minor", "moderate", "severe"] = "moderate"
+    drifted_share: Annotated[float, Field(gt=0, le=1)] = 0.2
     performance_margin: NonNegative = 0.05
     cooldown_days: int = Field(default=21, ge=0)
     training_days: PositiveInt = 60

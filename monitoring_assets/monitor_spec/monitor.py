@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field, PrivateAttr, model_validator
 from monitoring_assets.monitor_spec.columns import CONFIDENCE, Feature, Label, Prediction, Serving
 from monitoring_assets.monitor_spec.drift import Drift
 from monitoring_assets.monitor_spec.judgements import AlertRoute, Performance, Quality, Retrain
-from monitoring_assets.monitor_spec.parts import DottedPath, SpecModel
+from monitoring_assets.monitor_spec.parts import DottedPath, PositiveInt, SpecModel
 from monitoring_assets.monitor_spec.sources import Reference, Source
 
 # Columns the warehouse adds to the user's own, so no column of a log may be called so, nor start with two underscores.
@@ -35,7 +35,8 @@ class MonitorSpec(SpecModel):
     """All of one monitor. See README.md, 'Your own model', for a commented example.
 
     `sampling_weight` names the log's column that says how many rows each logged row stands for, where only a sample is logged:
-    10 for a row of a 10 % sample, 1 for a row that is always logged.
+    10 for a row of a 10 % sample, 1 for a row that is always logged. `retain_days` is for how many days the warehouse keeps raw
+    rows, the newest stored day included; without it for ever. Profiles, scores and labels are always kept.
 
     Examples
     --------
@@ -73,6 +74,7 @@ class MonitorSpec(SpecModel):
     performance: Performance = Performance()
     retrain: Retrain = Retrain()
     alerts: list[AlertRoute] = []
+    retain_days: PositiveInt | None = None
     trainer: DottedPath = "monitoring_assets.retraining.training.gradient_boosting"
 
     _data_home: Path = PrivateAttr(default=Path("data"))
@@ -149,6 +151,33 @@ class MonitorSpec(SpecModel):
         if self.quality.maximum_age_hours is not None and self.end_day is not None:
             raise ValueError("quality.maximum_age_hours is for a live monitor; this one ends with its `end_day`")
         return self
+
+    @model_validator(mode="after")
+    def _raw_rows_stay_as_long_as_they_are_read(self) -> Self:
+        needs = self._days_of_raw_rows_needed()
+        if self.retain_days is not None and needs and self.retain_days < max(needs.values()):
+            why, days = max(needs.items(), key=lambda need: need[1])
+            raise ValueError(
+                f"retain_days {self.retain_days} is too short: {why} = {days} days of raw rows; raise it, or lower those"
+            )
+        return self
+
+    def _days_of_raw_rows_needed(self) -> dict[str, int]:
+        needs = {}
+        if self.drift.multivariate_methods:
+            needs["drift.multivariate_methods read the longest of drift.windows_days"] = max(self.drift.windows_days)
+        if self.label is not None:
+            delay = self.label.delay_days
+            needs["realised performance reads label.delay_days + 1"] = delay + 1
+            if self.retrain.enabled:
+                told = "a retrain reads label.delay_days + retrain.gate_days + retrain.training_days"
+                needs[told] = delay + self.retrain.gate_days + self.retrain.training_days
+        return needs
+
+    @property
+    def minimum_retain_days(self) -> int:
+        """The fewest days of raw rows with which everything the monitor declares still works."""
+        return max([1, *self._days_of_raw_rows_needed().values()])
 
     @property
     def retrain_window_days(self) -> int:

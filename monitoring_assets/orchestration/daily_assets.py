@@ -12,9 +12,10 @@ import dagster as dg
 
 from monitoring_assets.errors import SourceUnreadable
 from monitoring_assets.monitor_spec import MonitorSpec, Source, worst
+from monitoring_assets.orchestration.daily_work import daily_work
 from monitoring_assets.orchestration.metadata import as_table, numbers, table_metadata
-from monitoring_assets.orchestration.partitions import daily_partitions, days_of
-from monitoring_assets.orchestration.resources import MonitoringHome, errors_for_dagster
+from monitoring_assets.orchestration.partitions import daily_partitions
+from monitoring_assets.orchestration.resources import MonitoringHome
 from monitoring_assets.warehouse import PROFILE_COLUMNS, replace_days, table, transaction
 
 if TYPE_CHECKING:
@@ -65,16 +66,18 @@ def _inference_log(spec: MonitorSpec) -> dg.AssetsDefinition:
     def inference_log(context: dg.AssetExecutionContext, monitoring_home: MonitoringHome) -> None:
         from monitoring_assets.ingestion.prediction_log import ingest_log
         from monitoring_assets.ingestion.serving import measure_serving
+        from monitoring_assets.retention.forgetting import forgotten_days
 
-        days, located = days_of(context.partition_keys), monitoring_home.located(spec)
-        with errors_for_dagster(), monitoring_home.connect(spec) as connection:
+        located = monitoring_home.located(spec)
+        with daily_work(context, monitoring_home, spec, "inference_log") as (connection, days):
             deliveries = ingest_log(connection, located, days)
             if all(delivery.unreadable for delivery in deliveries):
                 raise SourceUnreadable(
                     f"the log of {spec.name}: none of the {len(deliveries)} day(s) asked for could be read: "
                     f"{deliveries[0].unreadable}. Correct `log.{spec.log.kind}` in the monitor's YAML, or deliver what it reads."
                 )
-            served = measure_serving(connection, located, days)
+            gone = forgotten_days(connection, spec, days)
+            served = measure_serving(connection, located, [day for day in days if day not in gone])
         _tell_deliveries(context, deliveries)
         for day, shown in served.items():
             context.add_asset_metadata(numbers(shown), partition_key=day.isoformat())
@@ -93,8 +96,9 @@ def _daily_profile(spec: MonitorSpec) -> dg.AssetsDefinition:
         from monitoring_assets.profiling.sample import write_samples
         from monitoring_assets.profiling.watched import watched_rows
 
-        days = days_of(context.partition_keys)
-        with errors_for_dagster(), monitoring_home.connect(spec) as connection:
+        with daily_work(context, monitoring_home, spec, "daily_profile", reads_rows=True) as (connection, days):
+            if not days:
+                return
             listed = ", ".join(f"DATE '{day}'" for day in days)
             rows = watched_rows(spec, f"(SELECT * FROM {table(spec, 'inference_log')} WHERE day IN ({listed}))")
             baselines_in_force(connection, spec, days)  # raises where there is none: bins come from the reference
@@ -129,17 +133,21 @@ def _drift_scores(spec: MonitorSpec) -> dg.AssetsDefinition:
 
         from monitoring_assets.drift.daily import score_history
         from monitoring_assets.drift.verdicts import write_verdicts
+        from monitoring_assets.retention.forgetting import forget_rows
 
-        days = days_of(context.partition_keys)
-        with errors_for_dagster(), monitoring_home.connect(spec) as connection:
+        with daily_work(context, monitoring_home, spec, "drift_scores") as (connection, days):
             scored = score_history(connection, spec, days)
             frames = [part.scores for part in scored if len(part.scores)]
             with transaction(connection):
                 connection.register("scored", pd.concat(frames) if frames else pd.DataFrame({"day": pd.Series(dtype="object")}))
                 replace_days(connection, table(spec, "drift_scores"), days, "SELECT * FROM scored ORDER BY ALL")
                 write_verdicts(connection, spec, days)
+            forgotten = forget_rows(connection, spec, spared=days)
         for part in scored:
             _tell_drift(context, spec, part)
+        if forgotten.days:
+            shown = numbers({"forgotten_days": len(forgotten.days), "forgotten_rows": forgotten.rows})
+            context.add_asset_metadata(shown, partition_key=max(days).isoformat())
 
     return drift_scores
 
@@ -158,8 +166,8 @@ def _labels(spec: MonitorSpec) -> dg.AssetsDefinition:
         located = monitoring_home.located(spec)
         if located.label is None or located.labels is None:
             return
-        with errors_for_dagster(), monitoring_home.connect(spec) as connection:
-            deliveries = ingest_labels(connection, located, located.label, located.labels, days_of(context.partition_keys))
+        with daily_work(context, monitoring_home, spec, "labels") as (connection, days):
+            deliveries = ingest_labels(connection, located, located.label, located.labels, days)
         _tell_deliveries(context, deliveries)
 
     return labels
@@ -170,8 +178,9 @@ def _performance(spec: MonitorSpec) -> dg.AssetsDefinition:
     def performance(context: dg.AssetExecutionContext, monitoring_home: MonitoringHome) -> None:
         from monitoring_assets.performance.daily import measure_days
 
-        days = days_of(context.partition_keys)
-        with errors_for_dagster(), monitoring_home.connect(spec) as connection:
+        with daily_work(context, monitoring_home, spec, "performance", reads_rows=True) as (connection, days):
+            if not days:
+                return
             measured = measure_days(connection, spec, days)
             with transaction(connection):
                 connection.register("measured", measured)

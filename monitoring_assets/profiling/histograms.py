@@ -145,7 +145,7 @@ def read_histograms(
         # A profile from before there were weights has no sum of squares: each of its rows counts once.
         "SELECT segment, feature, kind, day, row_count, coalesce(squared_weight, row_count) AS squared_weight, "
         "null_count + nan_count + infinite_count AS missing, is_exact, minimum, "
-        f"maximum, bins, uppers, categories, counts FROM {profiles} WHERE {where} ORDER BY segment, feature, day",
+        f"maximum, bins, uppers, categories, counts FROM {profiles} WHERE {where}",
         params=list(parameters),
     ).to_arrow_table()
     heads = found.select(
@@ -153,12 +153,10 @@ def read_histograms(
     ).to_pandas()
     if heads.empty:
         return {}
-    keys = pd.MultiIndex.from_frame(heads[["segment", "feature"]])
-    starts: list[int] = np.flatnonzero(_changes(keys.codes[0]) | _changes(keys.codes[1])).tolist()
     histograms: dict[Key, Histogram] = {}
-    for start, stop in zip(starts, [*starts[1:], len(heads)], strict=True):
-        head, part = heads.iloc[start:stop], found.slice(start, stop - start)
-        segment, feature, kind = head.iloc[0][["segment", "feature", "kind"]]
+    # Sorted here: DuckDB would carry the lists through its sort.
+    for (segment, feature), head in heads.sort_values("day", kind="stable").groupby(["segment", "feature"], dropna=False):
+        part, kind = found.take(pa.array(head.index)), head["kind"].iloc[0]
         counted = part["counts"].combine_chunks()
         lengths = counted.value_lengths().to_numpy(zero_copy_only=False)
         points = _flat(part["bins" if kind == "numeric" else "categories"])
@@ -183,10 +181,6 @@ def read_histograms(
             histogram = histogram.bucketed(named(points[np.repeat(~is_exact, lengths)]))
         histograms[(segment if isinstance(segment, str) else None, feature)] = histogram
     return histograms
-
-
-def _changes(codes: np.ndarray) -> np.ndarray:
-    return np.append(True, codes[1:] != codes[:-1])
 
 
 def _flat(lists: pa.ChunkedArray) -> np.ndarray:

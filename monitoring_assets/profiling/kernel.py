@@ -37,7 +37,7 @@ _TIMES = re.compile(r"DATE|TIMESTAMP.*")
 
 def fit_grids(connection: duckdb.DuckDBPyConnection, rows: str, columns: Mapping[str, str]) -> dict[str, Grid]:
     """A grid for each column, from the rows of a relation."""
-    expressions = _expressions(connection, rows, columns)
+    expressions = value_expressions(connection, rows, columns)
     grids: dict[str, Grid] = {}
     for column, x in expressions.items():
         if columns[column] == "numeric":
@@ -98,7 +98,7 @@ def write_profiles(
     ColumnUnusable
         When a column is missing, text stands in a numeric one, or a weight is negative, missing or not finite.
     """
-    expressions = _expressions(connection, rows, columns)
+    expressions = value_expressions(connection, rows, columns)
     tables = []
     with _array_counting(connection):
         for segment in (None, *segments):
@@ -140,7 +140,7 @@ def count_within(
     The first grid of a column fills the 16 bits of its keys, so a finer one is counted in a query of its own, over the rows of
     the bin [edges) alone. Its bins are cut off at those edges. The other parameters are those of `write_profiles`.
     """
-    x = _expressions(connection, rows, {column: "numeric"})[column]
+    x = value_expressions(connection, rows, {column: "numeric"})[column]
     key = grid.key_sql(x) if grid.ranges else x
     count = "count(*)::DOUBLE" if weight is None else f"sum({quoted(weight)}::DOUBLE)"
     labels = {"NULL::VARCHAR": "true"}
@@ -289,7 +289,7 @@ def _categorical_sql(connection: duckdb.DuckDBPyConnection, groups: _Groups, col
         FROM counted_categories JOIN profile_groups USING (gid) GROUP BY day, segment"""
 
 
-def _expressions(connection: duckdb.DuckDBPyConnection, rows: str, columns: Mapping[str, str]) -> dict[str, str]:
+def value_expressions(connection: duckdb.DuckDBPyConnection, rows: str, columns: Mapping[str, str]) -> dict[str, str]:
     """SQL for each column's values: DOUBLE for a numeric one, VARCHAR for a categorical one."""
     types = {row[0].casefold(): row[1] for row in connection.execute(f"DESCRIBE SELECT * FROM {rows}").fetchall()}
     expressions = {}

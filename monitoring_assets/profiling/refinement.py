@@ -20,9 +20,10 @@ from monitoring_assets.warehouse import quoted, table
 # A bin is divided when it holds a larger share of a day: the day's distribution function is known no better than that, so neither
 # is its KS distance from another day of its kind.
 COARSE = 0.01
-# It must also hold so many (effective) rows, and more than their square root: a finer grid tells nothing about fewer rows, whose
-# own KS noise is about 1 / √rows.
-FEW_ROWS = 10
+# On n (effective) rows the share must also be above this / √n: a KS distance below it is noise (a threshold over a hundred scores
+# at a rate of 1 % is about 2.3 / √n). On flights, 920 rows a day, 1 / √n divided humidity 472 times in a year, once for each hour
+# with a value of its own; 3 / √n divides what has left its grid.
+NOISE = 3.0
 # Bins that all finer grids of a column may have together. A column that never returns to its values (a counter, a time) would
 # else get a grid per day; so it gets a dozen, and then its scores' error bound tells that it is no longer resolved.
 FINER_BINS = 16_000
@@ -73,10 +74,14 @@ def refine_profiles(
     """
     numeric = [column for column, kind in columns.items() if kind == "numeric"]
     held: dict[str, int] = {}
-    for refinement in _stored(connection, spec):
+    stored = _stored(connection, spec)
+    for refinement in stored:
         held[refinement.column] = held.get(refinement.column, 0) + refinement.size
-        if refinement.column in numeric:
+    # A bin of a finer grid may be divided in its turn.
+    while due := _due(connection, target, numeric, stored):
+        for refinement in due:
             _divide(connection, spec, target, rows, refinement)
+        stored = [refinement for refinement in stored if refinement not in due]
     for column in dict.fromkeys(found[0] for found in _crowded(connection, target, numeric)):
         tried: set[tuple[float, float]] = set()
         while crowded := [found for found in _crowded(connection, target, [column]) if found[2:] not in tried]:
@@ -95,6 +100,21 @@ def refine_profiles(
                 _divide(connection, spec, table(spec, "daily_profile"), log, refinement)
 
 
+def _due(
+    connection: duckdb.DuckDBPyConnection, profiles: str, columns: Iterable[str], refinements: list[Refinement]
+) -> list[Refinement]:
+    """Those whose bin is in the profiles."""
+    if not refinements:
+        return []
+    present = connection.execute(
+        f"SELECT DISTINCT feature, unnest(bins) AS lower, unnest(uppers) AS upper FROM {profiles} "
+        "WHERE feature IN (SELECT unnest(?::VARCHAR[])) AND NOT is_exact",
+        [list(columns)],
+    ).fetchnumpy()
+    bins = set(zip(*(present[name].tolist() for name in ("feature", "lower", "upper")), strict=True))
+    return [refinement for refinement in refinements if (refinement.column, refinement.lower, refinement.upper) in bins]
+
+
 def _crowded(
     connection: duckdb.DuckDBPyConnection, profiles: str, columns: Iterable[str]
 ) -> list[tuple[str, date, float, float]]:
@@ -105,7 +125,7 @@ def _crowded(
         WITH days AS (
             SELECT feature, day, segment, bins, uppers, counts, list_sum(counts) AS present,
                    present * (null_count + nan_count + infinite_count + present) / squared_weight AS effective,
-                   greatest({COARSE}, 1 / sqrt(effective), {FEW_ROWS} / effective) * present AS most
+                   greatest({COARSE}, {NOISE} / sqrt(effective)) * present AS most
             FROM {profiles} WHERE feature IN (SELECT unnest(?::VARCHAR[])) AND NOT is_exact AND len(bins) > 0),
         held AS (
             SELECT feature, day, segment, most, unnest(bins) AS lower, unnest(uppers) AS upper, unnest(counts) AS n

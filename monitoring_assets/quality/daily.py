@@ -14,6 +14,8 @@ from monitoring_assets.quality.declared import evaluate_declared
 from monitoring_assets.quality.expectations import GX_NAMES, READABLE_SOURCE, ReferenceFacts
 from monitoring_assets.quality.facts import read_facts
 from monitoring_assets.quality.findings import Finding, evaluate_days
+from monitoring_assets.retention.costs import measured_cost
+from monitoring_assets.retention.forgetting import forgotten_days
 from monitoring_assets.warehouse import replace_days, table, transaction
 
 STORED = pa.schema(
@@ -30,13 +32,24 @@ def judge_days(
 ) -> list[Finding]:
     """Evaluate these days and put their findings in the place of those in `quality`, in one transaction.
 
-    Before there is a baseline the contract alone is judged: a reference that is a range of the log is made of checked days.
+    A day whose raw rows were deleted keeps the findings it has. Before there is a baseline the contract alone is judged: a
+    reference that is a range of the log is made of checked days.
 
     Raises
     ------
     ExpectationUnusable
         When a declared expectation is none of Great Expectations', or could not be evaluated. Nothing is stored then.
     """
+    gone = forgotten_days(connection, spec, days)
+    findings = _stored(connection, spec, sorted(gone))
+    days = [day for day in days if day not in gone]
+    if not days:
+        return findings
+    with measured_cost(connection, spec, "quality", days):
+        return [*findings, *_judge(connection, spec, days, now or datetime.now(UTC))]
+
+
+def _judge(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: Sequence[date], now: datetime) -> list[Finding]:
     findings: list[Finding] = []
     rows = []
     for baseline_id, facts, judged in _facts_in_force(connection, spec, days):
@@ -44,7 +57,7 @@ def judge_days(
             *evaluate_days(connection, table(spec, "inference_log"), judged, spec, facts),
             *evaluate_declared(connection, spec, judged),
             *_unreadable(connection, spec, judged),
-            *_age(connection, spec, judged, now or datetime.now(UTC)),
+            *_age(connection, spec, judged, now),
         ]
         rows += [asdict(finding) | {"baseline_id": baseline_id} for finding in found]
         findings += found
@@ -54,6 +67,14 @@ def judge_days(
         replace_days(connection, table(spec, "quality"), days, named)
     connection.unregister("found")
     return findings
+
+
+def _stored(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: Sequence[date]) -> list[Finding]:
+    names = ", ".join('kind AS "check"' if n == "check" else "column_name" if n == "column" else n for n in STORED.names[:-1])
+    found = connection.execute(
+        f"SELECT {names} FROM {table(spec, 'quality')} WHERE day IN (SELECT unnest(?::DATE[])) ORDER BY day", [list(days)]
+    ).fetchall()
+    return [Finding(**dict(zip(STORED.names[:-1], row, strict=True))) for row in found]
 
 
 def _facts_in_force(

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from monitoring_assets.drift.comparison import EXACT_WHOLE, DriftReport
+from monitoring_assets.drift.comparison import EXACT_WHOLE
+from monitoring_assets.drift.drift_report import DriftReport
 from monitoring_assets.errors import ComparisonImpossible
 from monitoring_assets.profiling.histograms import Histogram
 from monitoring_assets.profiling.kernel import BUCKET_PREFIX
@@ -40,7 +41,8 @@ p { margin: 6px 0; color: var(--soft); overflow-wrap: anywhere }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums }
 th, td { padding: 6px 12px; text-align: left; border-bottom: 1px solid var(--line); overflow-wrap: anywhere }
 tr:last-child td { border: 0 }
-th { font-weight: 600; color: var(--soft); font-size: 13px; white-space: nowrap } .n { text-align: right; white-space: nowrap }
+th { font-weight: 600; color: var(--soft); font-size: 13px; white-space: nowrap } 
+.n { text-align: right } .n, .k { white-space: nowrap }
 a { color: inherit } .severe, .moderate, .minor, .ok { font-weight: 600 }
 .severe { color: var(--severe) } .moderate { color: var(--moderate) } .minor { color: var(--minor) } .ok { color: var(--ok) }
 .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 480px), 1fr)); gap: 16px }
@@ -77,7 +79,8 @@ def page(report: DriftReport) -> str:
     sections = []
     for heading, names in (("Drifted", report.drifted), ("Not drifted", quiet)):
         if names:
-            cards = "".join(_card(report, name, features.index(name)) for name in names)
+            drawn = [name for name in names if name in report.histograms]  # all features together have no distribution to draw
+            cards = "".join(_card(report, name, features.index(name)) for name in drawn)
             sections.append(f'<h2>{heading}</h2><div class="cards">{cards}</div>')
     types = [
         f"{kind}: {shortened([column.name for column in report.columns if column.kind == kind], 40)}"
@@ -108,7 +111,8 @@ def _table(report: DriftReport) -> str:
             f'<td class="{row.severity}">{row.severity}</td>' if row.severity else f"<td>not judged: {_text(row.reason)}</td>"
         )
         rows.append(
-            f'<tr><td><a href="#f{place}">{_text(row.feature)}</a></td><td>{row.kind}</td><td>{row.change or ""}</td>'
+            f'<tr><td><a href="#f{place}">{_text(row.feature)}</a></td><td class="k">{row.kind}</td>'
+            f"<td>{_text(row.change or '')}</td>"
             f"<td>{row.method}</td>{numbers}{severity}</tr>"
         )
     head = "".join(

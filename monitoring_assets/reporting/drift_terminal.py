@@ -4,7 +4,7 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
-from monitoring_assets.drift.comparison import DriftReport
+from monitoring_assets.drift.drift_report import DriftReport
 
 if TYPE_CHECKING:
     from rich.table import Table

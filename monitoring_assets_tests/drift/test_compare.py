@@ -350,3 +350,32 @@ def test_any_two_frames_are_compared_right_or_refused(data: st.DataObject) -> No
 def test_loading_the_package_does_not_load_what_only_comparing_needs() -> None:
     code = "import sys, monitoring_assets.drift.scores; assert 'monitoring_assets.drift.comparison' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def related(rows: int, correlation: float, seed: int) -> pd.DataFrame:
+    random = np.random.default_rng(seed)
+    x, noise = random.normal(size=rows), random.normal(size=rows)
+    y = correlation * x + np.sqrt(1 - correlation**2) * noise
+    return pd.DataFrame({"x<b>": x, "y": y, "c": random.choice(list("abc"), rows), "at": pd.Timestamp("2026-01-01"), "w": 2.0})
+
+
+@pytest.mark.parametrize("weight", [None, "w"])
+def test_features_that_go_together_another_way_are_found_by_all_features_together_only(weight: str | None) -> None:
+    sides = related(2_000, 0.7, 1), related(1_500, -0.7, 2)
+    found = compare(*sides, methods=["ks", "correlation", "pca_reconstruction"], weight=weight)
+    assert set(found.loc[found["drifted"], "feature"]) == {"(all features)"}
+    change = found.set_index("method")["change"]
+    assert change["correlation"].startswith("relation: x<b> and y +0.")
+    assert not compare(*sides, methods=["ks"])["drifted"].any()
+
+
+def test_all_features_together_are_quiet_on_one_population() -> None:
+    alarms = [
+        compare(related(900, 0.7, s), related(500, 0.7, s + 50), methods=["correlation"])["drifted"].any() for s in range(8)
+    ]
+    assert not any(alarms)
+
+
+def test_too_few_rows_for_all_features_together_are_told() -> None:
+    found = compare(related(5, 0.7, 1), related(900, 0.7, 2), methods=["correlation"])
+    assert found["reason"].tolist() == ["the reference has 5 rows, 30 needed"]

@@ -4,14 +4,19 @@ import gzip
 import json
 from datetime import date
 
+import duckdb
 import fsspec
 import pandas as pd
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from monitoring_assets.errors import SourceUnavailable, SourceUnreadable
+from monitoring_assets.ingestion.files import Layout
 from monitoring_assets.ingestion.labels import ingest_labels
+from monitoring_assets.ingestion.lines import csv_rows, text_lines
 from monitoring_assets.ingestion.prediction_log import ingest_log
 from monitoring_assets_tests.example_monitor import (
     FIRST,
@@ -175,6 +180,24 @@ def test_a_sound_row_is_the_same_whether_its_neighbours_are_broken_or_not(tmp_pa
     told, tables = ingest(tmp_path, [FIRST], log={"path": "log/{day}.csv"})
     assert told[0].reasons == {"broken line": 1}
     assert tables["inference_log"] == alone
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(cells=st.lists(st.sampled_from(['"', '""', ",", "a b", "a", "b", '",', "'", "#"]), min_size=1, max_size=9))
+def test_a_line_is_the_row_that_duckdb_reads(shared_folder, cells):
+    path = shared_folder / "one.csv"
+    path.write_text("x,y\n" + "".join(cells) + "\n")
+    scan = Layout("csv", (("x", "VARCHAR"), ("y", "VARCHAR")), ",").scan([str(path)])
+    try:
+        expected = [list(row) for row in duckdb.execute(f"SELECT x, y FROM {scan}").fetchall()]
+    except duckdb.Error:
+        expected = [None]
+    assert [values for values, _, _ in csv_rows(text_lines(str(path)), ",", 2)] == expected
+
+
+@pytest.fixture(scope="module")
+def shared_folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("lines")
 
 
 def test_a_broken_line_of_a_glob_follows_the_first_day_of_its_file(tmp_path):

@@ -103,14 +103,19 @@ def test_a_huge_integer_is_a_number_like_others() -> None:
 
 
 def test_a_day_with_a_million_categories_stays_small_and_keeps_the_heavy_ones() -> None:
-    codes = RANDOM.permutation(np.concatenate([np.arange(200_000), np.repeat([7, 8], 50_000)]))
+    heavy = np.concatenate([np.repeat([7, 8], 50_000), np.arange(1_000)])
+    codes = RANDOM.permutation(np.concatenate([np.arange(200_000), heavy]))
     names = pa.array([f"id {code}" for code in codes])
     grid = grid_of(names, "categorical")
     (row,) = rows_of({"x": names}, {"x": "categorical"}, {"x": grid})
     counts = dict(zip(row["categories"], row["counts"], strict=True))
     assert not row["is_exact"]
     assert len(counts) == 1_000 + 256
-    assert (counts["id 7"], counts["id 8"], sum(counts.values())) == (50_001, 50_001, 300_000)
+    assert (counts["id 7"], counts["id 8"], counts["id 9"], sum(counts.values())) == (50_002, 50_002, 2, 301_000)
+
+
+def test_values_that_all_come_once_are_no_heavy_categories() -> None:
+    assert grid_of(pa.array([f"id {code}" for code in range(5_000)]), "categorical") == CategoryGrid(())
 
 
 def test_batches_of_a_crowded_column_add_up_though_one_batch_alone_is_not_crowded() -> None:

@@ -43,6 +43,15 @@ def test_names_and_values_cannot_leave_their_place() -> None:
     assert "&lt;script&gt;alert(1)&lt;/script&gt;&quot;&#x27;&amp;\\x1b[2J" in text
 
 
+def test_names_in_what_moved_of_all_features_together_cannot_leave_their_place_either() -> None:
+    x = np.random.default_rng(0).normal(size=300)
+    one, other = pd.DataFrame({HOSTILE: x, "y": x}), pd.DataFrame({HOSTILE: x, "y": -x})
+    text, tags = page(drift_report(one, other, methods=["correlation"])), Tags()
+    tags.feed(text)
+    assert "script" not in tags.names
+    assert "relation: &lt;script&gt;" in text
+
+
 def test_the_page_asks_nobody_for_anything() -> None:
     text, tags = drawn(*frames())
     assert not {"link", "img", "iframe", "object", "embed"} & set(tags.names)

@@ -1,0 +1,39 @@
+"""What every daily asset does around its one pure call: open the warehouse, leave days alone whose raw rows are gone, measure
+what the work costs, tell it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date
+
+import dagster as dg
+import duckdb
+
+from monitoring_assets.monitor_spec import MonitorSpec
+from monitoring_assets.orchestration.metadata import numbers
+from monitoring_assets.orchestration.partitions import days_of
+from monitoring_assets.orchestration.resources import MonitoringHome, errors_for_dagster
+
+
+@contextmanager
+def daily_work(
+    context: dg.AssetExecutionContext, monitoring_home: MonitoringHome, spec: MonitorSpec, asset: str, *, reads_rows: bool = False
+) -> Iterator[tuple[duckdb.DuckDBPyConnection, list[date]]]:
+    """A connection and the days to work on; their cost is stored and told when the work has succeeded.
+
+    With `reads_rows` the days whose raw rows were deleted are left out, and that is told: worked on without rows, what is stored
+    of them would be replaced by nothing.
+    """
+    from monitoring_assets.retention.costs import measured_cost
+    from monitoring_assets.retention.forgetting import forgotten_days, why_forgotten
+
+    days = days_of(context.partition_keys)
+    with errors_for_dagster(), monitoring_home.connect(spec) as connection:
+        gone = forgotten_days(connection, spec, days) if reads_rows else set()
+        for day in sorted(gone):
+            context.add_asset_metadata({"kept_as_stored": why_forgotten(spec)}, partition_key=day.isoformat())
+        present = [day for day in days if day not in gone]
+        with measured_cost(connection, spec, asset, present) as costs:
+            yield connection, present
+    for cost in costs:
+        shown = {"seconds": cost.seconds, "source_bytes": cost.source_bytes, "stored_bytes": cost.stored_bytes}
+        context.add_asset_metadata(numbers(shown), partition_key=cost.day.isoformat())

@@ -1,0 +1,203 @@
+"""What monitoring costs: seconds, rows and bytes per day and asset into the table `costs`, and the report made of them.
+
+How a cost is shown in Dagster is not here. Bytes in the file are estimates: DuckDB compresses columns of many days together, so
+a table's blocks are shared out over its rows.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+
+import duckdb
+
+from monitoring_assets.monitor_spec import MonitorSpec
+from monitoring_assets.retention.forgetting import RAW_TABLES, first_day_kept
+from monitoring_assets.warehouse import replace_days, table, tables_of, transaction
+
+# Assets whose source delivers files.
+DELIVERED = ("inference_log", "labels")
+PROFILE_TABLE = "daily_profile"
+# What the report shows as an example, where the monitor keeps raw rows for ever.
+EXAMPLE_RETAIN_DAYS = (30, 90, 365)
+
+
+@dataclass(frozen=True)
+class DayCost:
+    """What one day of an asset cost; see `costs` in `warehouse.TABLES` for the meaning of each field."""
+
+    day: date
+    seconds: float
+    source_bytes: int | None
+    stored_rows: int
+    stored_bytes: int | None
+
+
+@contextmanager
+def measured_cost(
+    connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, asset: str, days: Sequence[date]
+) -> Iterator[list[DayCost]]:
+    """Time what happens inside, and when it has succeeded put the cost of these days in the place of what `costs` has.
+
+    Yields a list that is empty inside and holds the days' costs afterwards. `asset` is also the name of its table.
+    """
+    found: list[DayCost] = []
+    begun = time.perf_counter()
+    yield found
+    if not days:
+        return
+    seconds = (time.perf_counter() - begun) / len(days)
+    delivered = _source_bytes(connection, spec, asset, days)
+    per_row = bytes_per_row(connection, spec, [asset])[asset]
+    rows = dict(
+        connection.execute(
+            f"SELECT day, count(*) FROM {table(spec, asset)} WHERE day IN (SELECT unnest(?::DATE[])) GROUP BY day", [list(days)]
+        ).fetchall()
+    )
+    for day in days:
+        stored = rows.get(day, 0)
+        found.append(DayCost(day, seconds, delivered.get(day), stored, None if per_row is None else round(stored * per_row)))
+    columns = "? AS day, ? AS asset, ? AS seconds, ? AS run_days, ? AS source_bytes, ? AS stored_rows, ? AS stored_bytes"
+    with transaction(connection):
+        target = table(spec, "costs")
+        replace_days(connection, target, days, f"FROM {target} LIMIT 0", f"asset = '{asset}'")
+        connection.executemany(
+            f"INSERT INTO {target} BY NAME SELECT {columns}",
+            [(c.day, asset, c.seconds, len(days), c.source_bytes, c.stored_rows, c.stored_bytes) for c in found],
+        )
+
+
+def _source_bytes(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, asset: str, days: Sequence[date]) -> dict[date, int]:
+    """Size of the local files that a day was delivered in; a file of several days counts for each with an equal share."""
+    if asset not in DELIVERED:
+        return {}
+    files = connection.execute(
+        f"WITH listed AS (SELECT day, unnest(sources) AS file FROM {table(spec, 'deliveries')} WHERE asset = ?) "
+        "SELECT day, file, count(*) OVER (PARTITION BY file) FROM listed "
+        "QUALIFY day IN (SELECT unnest(?::DATE[]))",
+        [asset, list(days)],
+    ).fetchall()
+    shares: dict[date, float] = {}
+    for day, file, of_days in files:
+        with suppress(OSError):  # it is no local file, or was taken away after it was read
+            shares[day] = shares.get(day, 0.0) + Path(file).stat().st_size / of_days
+    return {day: round(share) for day, share in shares.items()}
+
+
+def bytes_per_row(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, names: Sequence[str]) -> dict[str, float | None]:
+    """What a row of each table takes in the file: the blocks that hold the table, over its rows; None for an empty table.
+
+    Rows deleted since the file was last compacted still take their blocks, so the rows that are left look larger.
+    """
+    with suppress(duckdb.TransactionException):  # rows another transaction writes are not in the file yet; they come next time
+        connection.execute("CHECKPOINT")
+    ((block_size,),) = connection.execute("SELECT block_size FROM pragma_database_size()").fetchall()
+    found: dict[str, float | None] = {}
+    for name in names:
+        of = table(spec, name)
+        ((blocks,),) = connection.execute(
+            "SELECT count(DISTINCT block) FROM (SELECT unnest(list_append(additional_block_ids, block_id)) AS block "
+            "FROM pragma_storage_info(?)) WHERE block >= 0",
+            [of],
+        ).fetchall()
+        ((rows,),) = connection.execute(f"SELECT count(*) FROM {of}").fetchall()
+        found[name] = blocks * block_size / rows if rows else None
+    return found
+
+
+@dataclass(frozen=True)
+class MonthCost:
+    """A calendar month: rows in the log, what its files weigh, what the warehouse holds of it now in bytes, what it took."""
+
+    month: str
+    rows: int
+    source_bytes: int
+    raw_bytes: int
+    profile_bytes: int
+    result_bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Freed:
+    """What keeping raw rows for so many days would delete."""
+
+    retain_days: int
+    days: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class CostReport:
+    """`requests` are those the logged rows stand for, NULL without `sampling_weight`; `forgotten_days` have no raw rows left."""
+
+    months: list[MonthCost]
+    requests: float | None
+    logged_rows: int
+    forgotten_days: int
+    freed: list[Freed] = field(default_factory=list)
+
+    @property
+    def raw_bytes_per_row(self) -> float:
+        raw, rows = sum(m.raw_bytes for m in self.months), sum(m.rows for m in self.months)
+        return raw / rows if rows else 0.0
+
+
+def cost_report(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) -> CostReport:
+    """What a monitor costs by month, what sampling saves, and what retention would free."""
+    daily = [name for name, columns in tables_of(spec).items() if "day" in columns and not name.startswith("baseline")]
+    sizes = bytes_per_row(connection, spec, daily)
+    by_month: dict[str, dict[str, float]] = {}
+    for name in daily:
+        of = "raw" if name in RAW_TABLES else "profile" if name == PROFILE_TABLE else "result"
+        for month, rows in connection.execute(
+            f"SELECT strftime(day, '%Y-%m'), count(*) FROM {table(spec, name)} GROUP BY ALL"
+        ).fetchall():
+            sums = by_month.setdefault(month, {})
+            sums[of] = sums.get(of, 0.0) + rows * (sizes[name] or 0.0)
+    for sql in (
+        f"SELECT strftime(day, '%Y-%m'), 'rows', sum(accepted_rows) FROM {table(spec, 'deliveries')} "
+        "WHERE asset = 'inference_log' GROUP BY ALL",
+        f"SELECT strftime(day, '%Y-%m'), 'seconds', sum(seconds) FROM {table(spec, 'costs')} GROUP BY ALL",
+        f"SELECT strftime(day, '%Y-%m'), 'source', sum(source_bytes) FROM {table(spec, 'costs')} GROUP BY ALL",
+    ):
+        for month, of, value in connection.execute(sql).fetchall():
+            by_month.setdefault(month, {})[of] = float(value or 0)
+    months = [_month(month, sums) for month, sums in sorted(by_month.items())]
+    forgotten = f"SELECT count(*) FROM {table(spec, 'deliveries')} WHERE asset = 'inference_log' AND forgotten"
+    ((gone,),) = connection.execute(forgotten).fetchall()
+    return CostReport(months, *_sampled(connection, spec), gone, list(_freed(connection, spec, sizes)))
+
+
+def _month(month: str, sums: dict[str, float]) -> MonthCost:
+    rows, source, raw, profile, result = (round(sums.get(of, 0)) for of in ("rows", "source", "raw", "profile", "result"))
+    return MonthCost(month, rows, source, raw, profile, result, sums.get("seconds", 0.0))
+
+
+def _sampled(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) -> tuple[float | None, int]:
+    """Requests that the profiled rows stand for, and the rows; from profiles, which outlive the rows."""
+    ((requests, rows),) = connection.execute(
+        "SELECT sum(null_count + nan_count + infinite_count + coalesce(list_sum(counts), 0)), "
+        f"coalesce(sum(row_count), 0)::BIGINT FROM {table(spec, PROFILE_TABLE)} WHERE segment IS NULL AND feature = ?",
+        [next(iter(spec.features))],
+    ).fetchall()
+    return (requests if spec.sampling_weight else None), rows
+
+
+def _freed(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, sizes: dict[str, float | None]) -> Iterator[Freed]:
+    wanted = [days for days in EXAMPLE_RETAIN_DAYS if days >= spec.minimum_retain_days] or [spec.minimum_retain_days]
+    for retain in [spec.retain_days] if spec.retain_days else wanted:
+        first = first_day_kept(connection, spec, retain)
+        counts = [
+            (
+                name,
+                *connection.execute(
+                    f"SELECT count(*), count(DISTINCT day) FROM {table(spec, name)} WHERE day < ?", [first]
+                ).fetchall()[0],
+            )
+            for name in RAW_TABLES
+        ]
+        size = sum(rows * (sizes[name] or 0.0) for name, rows, _ in counts)
+        yield Freed(retain, max(days for _, _, days in counts), round(size))

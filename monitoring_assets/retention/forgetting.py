@@ -1,0 +1,82 @@
+"""Deleting raw rows that are older than `retain_days`, and knowing which days that has happened to.
+
+Raw rows are those of `inference_log`, of `daily_sample` (whose rows are real ones) and of `quarantine`. What was computed from
+them is kept for ever, and so are the labels. Giving the space back to the disk is `compaction.py`'s.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+import duckdb
+
+from monitoring_assets.monitor_spec import MonitorSpec
+from monitoring_assets.warehouse import table, transaction
+
+RAW_TABLES = ("inference_log", "daily_sample", "quarantine")
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """What was deleted: the days, and the rows of all raw tables."""
+
+    days: tuple[date, ...]
+    rows: int
+
+
+def forget_rows(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, spared: Sequence[date] = ()) -> Forgotten:
+    """Delete the raw rows of days before the `retain_days` newest, in one transaction. Repeating it changes nothing.
+
+    A day with rows that were not profiled and scored yet is left for a later call, and so are the `spared` days: those a run
+    works on, which may have been read again on purpose.
+    """
+    first_kept = first_day_kept(connection, spec)
+    if first_kept is None:
+        return Forgotten((), 0)
+    held = " UNION ".join(f"SELECT day FROM {table(spec, name)} WHERE day < $first" for name in RAW_TABLES)
+    done = " INTERSECT ".join(f"SELECT day FROM {table(spec, name)}" for name in ("daily_profile", "drift_scores"))
+    pending = f"SELECT day FROM {table(spec, 'inference_log')} WHERE day NOT IN ({done})"
+    found = connection.execute(
+        f"SELECT day FROM ({held}) WHERE day NOT IN ({pending}) AND day NOT IN (SELECT unnest($spared::DATE[])) ORDER BY day",
+        {"first": first_kept, "spared": list(spared)},
+    ).fetchall()
+    days = [day for (day,) in found]
+    if not days:
+        return Forgotten((), 0)
+    within, rows = "WHERE day IN (SELECT unnest(?::DATE[]))", 0
+    with transaction(connection):
+        for name in RAW_TABLES:
+            deleted = connection.execute(f"DELETE FROM {table(spec, name)} {within}", [days]).fetchone()
+            rows += deleted[0] if deleted else 0
+        connection.execute(
+            f"UPDATE {table(spec, 'deliveries')} SET forgotten = true {within} AND asset = 'inference_log'", [days]
+        )
+    return Forgotten(tuple(days), rows)
+
+
+def first_day_kept(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, retain_days: int | None = None) -> date | None:
+    """The oldest day whose raw rows stay: the newest stored day counts as the first of `retain_days`. None: all stay."""
+    retain = retain_days or spec.retain_days
+    newest = connection.execute(f"SELECT max(day) FROM {table(spec, 'inference_log')}").fetchone()
+    if retain is None or newest is None or newest[0] is None:
+        return None
+    kept: date = newest[0] - timedelta(days=retain - 1)
+    return kept
+
+
+def forgotten_days(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: Sequence[date]) -> set[date]:
+    """Those of the days whose raw rows were deleted and not read again since."""
+    found = connection.execute(
+        f"SELECT day FROM {table(spec, 'deliveries')} WHERE asset = 'inference_log' AND forgotten "
+        "AND day IN (SELECT unnest(?::DATE[]))",
+        [list(days)],
+    ).fetchall()
+    return {day for (day,) in found}
+
+
+def why_forgotten(spec: MonitorSpec) -> str:
+    """What is told of a day whose raw rows are gone, and what can be done about it."""
+    return (
+        f"the raw rows of the day were deleted, as `retain_days` says, so what is stored stays as it is; materialise "
+        f"{spec.name}/inference_log of the day together with this to read them again, while their source still has them"
+    )
