@@ -22,7 +22,7 @@ demo: setup
 	$(BIN)/monitoring-assets demo $(ARGS)
 
 test: lint
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 # The tests do six kills of these hundred.
 chaos: setup

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from benchmarks.measurement import CPUS
 from monitoring_assets.monitor_spec import MonitorSpec
-from monitoring_assets.warehouse import PROFILE_COLUMNS
+from monitoring_assets.warehouse_tables import PROFILE_COLUMNS
 
 NUMERIC = [f"number_{place}" for place in range(20)]
 CATEGORIES = {f"category_{count}": count for count in (3, 10, 50, 200, 2_000)}

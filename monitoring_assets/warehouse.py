@@ -1,7 +1,7 @@
 """The DuckDB warehouse: one file, one schema per monitor, declared tables, a day replaced in one transaction.
 
-Connections are short, because a DuckDB writer blocks every other process. What a table means is told by its columns' comments
-below, which are an interface: analysts query them. Nothing here knows statistics, sources or Dagster.
+Connections are short, because a DuckDB writer blocks every other process. What the tables are is told in `warehouse_tables.py`.
+Nothing here knows statistics, sources or Dagster.
 """
 
 import random
@@ -17,205 +17,10 @@ import tenacity
 
 from monitoring_assets.errors import WarehouseLocked, WarehouseMismatch
 from monitoring_assets.monitor_spec import MonitorSpec
+from monitoring_assets.warehouse_tables import tables_of
 
 if TYPE_CHECKING:
     import pandas as pd
-
-PROFILE_COLUMNS = {
-    "day": ("DATE", "day of the predictions, in the monitor's time zone"),
-    "segment": ("VARCHAR", "'column=value', or NULL for all rows"),
-    "feature": ("VARCHAR", "column that was profiled"),
-    "kind": ("VARCHAR", "numeric or categorical"),
-    "row_count": ("BIGINT", "rows of the day, missing ones included, whatever their weight"),
-    "squared_weight": (
-        "DOUBLE",
-        "sum of the rows' squared weights, row_count where they have none: (sum of weights)² / this are the effective rows",
-    ),
-    "null_count": ("DOUBLE", "rows where the value is NULL; this and the other counts are sums of weights where rows have one"),
-    "nan_count": ("DOUBLE", "rows where the value is not a number (NaN)"),
-    "infinite_count": ("DOUBLE", "rows where the value is infinite"),
-    "minimum": ("DOUBLE", "smallest finite value, NULL for categories"),
-    "maximum": ("DOUBLE", "largest finite value, NULL for categories"),
-    "is_exact": ("BOOLEAN", "whether every bin is a single value; for categories whether all have their name"),
-    "bins": ("DOUBLE[]", "numeric: lower edge of each bin that holds rows"),
-    "uppers": (
-        "DOUBLE[]",
-        "numeric: upper edge, not part of the bin; the same as the lower one where the bin is that value only",
-    ),
-    "categories": ("VARCHAR[]", "categorical: the categories that hold rows, and buckets of rare ones, which start with U+001F"),
-    "counts": ("DOUBLE[]", "rows per bin or category, in the same order"),
-}
-
-# Tables every monitor has, besides `inference_log` and the samples, whose columns are the monitor's own:
-# name -> column -> (type, meaning).
-TABLES: dict[str, dict[str, tuple[str, str]]] = {
-    "quarantine": {
-        "day": ("DATE", "partition that delivered the row"),
-        "asset": ("VARCHAR", "inference_log or labels"),
-        "source": ("VARCHAR", "file the row came from, or the query or function and its day"),
-        "reason": ("VARCHAR", "rule that was broken, with the column and the value"),
-        "original": (
-            "VARCHAR",
-            "the row as delivered, as JSON, a broken line as a JSON text; NULL where no row could be read",
-        ),
-    },
-    "deliveries": {
-        "day": ("DATE", "partition"),
-        "asset": ("VARCHAR", "inference_log or labels"),
-        "delivered_rows": ("BIGINT", "rows the source held for the day = accepted + quarantined"),
-        "accepted_rows": ("BIGINT", "rows stored in the table"),
-        "quarantined_rows": ("BIGINT", "rows in quarantine"),
-        "forgotten": ("BOOLEAN", "whether the day's raw rows were deleted since, by `retain_days`; the counts stay"),
-        "unreadable": ("VARCHAR", "why the source could not be read; the stored day was then left as it was"),
-        "sources": ("VARCHAR[]", "files the stored rows came from"),
-        "other_columns": ("VARCHAR[]", "columns of those files that the monitor does not ask for"),
-    },
-    "serving": {
-        "day": ("DATE", "day of the predictions; only monitors with `serving` have such rows"),
-        "requests": ("DOUBLE", "requests that the logged rows stand for: the sum of their weights, or the rows"),
-        "logged_rows": ("BIGINT", "rows of the day in inference_log"),
-        "errors": ("BIGINT", "of which an error was logged"),
-        "error_rate": ("DOUBLE", "share of the requests that ended in an error; NULL where errors are not logged"),
-        "latency_p50_ms": ("DOUBLE", "latency that half of the requests did not exceed, in ms; NULL where it is not logged"),
-        "latency_p95_ms": ("DOUBLE", "latency that 95 % of the requests did not exceed, in ms"),
-        "latency_p99_ms": ("DOUBLE", "latency that 99 % of the requests did not exceed, in ms"),
-        "dropped_rows": ("BIGINT", "rows the prediction logger could not keep on that day, by its own notes beside the log"),
-    },
-    "labels": {
-        "day": ("DATE", "day of the prediction"),
-        "prediction_id": ("VARCHAR", "id of the prediction in inference_log"),
-        "label": ("DOUBLE", "ground truth; NULL where it will never be known"),
-    },
-    "profile_grids": {
-        "feature": ("VARCHAR", "column"),
-        "lowers": ("DOUBLE[]", "numeric: lower end of each range of cells, the whole range first; empty where counted by value"),
-        "uppers": ("DOUBLE[]", "numeric: upper end of each range"),
-        "scales": ("DOUBLE[]", "numeric: cells per unit of each range"),
-        "atoms": ("DOUBLE[]", "numeric: further single values with a bin of their own"),
-        "starts": ("INTEGER[]", "numeric: first cell of each bin"),
-        "categories": ("VARCHAR[]", "categorical: the categories that keep their name on crowded days; NULL for numeric columns"),
-        "bin_lower": ("DOUBLE", "lower edge of the bin this finer grid divides; NULL for the column's first grid"),
-        "bin_upper": ("DOUBLE", "upper edge of that bin, not part of it"),
-    },
-    "daily_profile": PROFILE_COLUMNS,
-    "baseline_profiles": {"baseline_id": ("VARCHAR", "baseline the day belongs to")} | PROFILE_COLUMNS,
-    "baselines": {
-        "baseline_id": ("VARCHAR", "digest of the baseline's content"),
-        "sequence": ("INTEGER", "order of creation; of two that are valid the later counts"),
-        "valid_from": ("DATE", "first day scored against it"),
-        "first_day": ("DATE", "first day of its data"),
-        "last_day": ("DATE", "last day of its data"),
-        "row_count": ("BIGINT", "rows behind it"),
-        "model_version": ("VARCHAR", "champion it belongs to, NULL before the first"),
-        "metric": ("VARCHAR", "auc or rmse"),
-        "metric_value": ("DOUBLE", "the champion's cross-validated metric on the baseline's rows"),
-    },
-    "baseline_facts": {
-        "baseline_id": ("VARCHAR", "baseline the day belongs to"),
-        "day": ("DATE", "day of its data"),
-        "fact": ("VARCHAR", "correlation (of two numeric features), or hours_before_end (from the last event to the day's end)"),
-        "columns": ("VARCHAR[]", "the columns it is about"),
-        "value": ("DOUBLE", "Pearson's r, or hours"),
-        "row_count": ("BIGINT", "rows it was computed from"),
-    },
-    "thresholds": {
-        "baseline_id": ("VARCHAR", "baseline it was calibrated from"),
-        "segment": ("VARCHAR", "'column=value', or NULL for all rows"),
-        "feature": ("VARCHAR", "column that is compared, or '(all features)'"),
-        "method": ("VARCHAR", "method of drift_scores"),
-        "window_days": ("INTEGER", "days in the window"),
-        "reference": ("VARCHAR", "what the window is compared with: baseline, same_weekday or previous_window"),
-        "reference_rows": ("BIGINT", "effective rows of the baseline: its rows, fewer where they are weighted"),
-        "noise_rows": ("DOUBLE[]", "effective rows n N / (n + N), for each of which `noise` holds a value"),
-        "noise": ("DOUBLE[]", "effect that sampling noise alone exceeds at the allowed rate"),
-        "day_to_day": ("DOUBLE", "effect that the baseline's day-to-day variation exceeds at the allowed rate, at any rows"),
-        "over_dispersion": ("DOUBLE", "mean squared effect of the baseline's windows left out, / what sampling alone gives"),
-        "degrees": ("DOUBLE", "degrees of freedom of the day-to-day tail; low: rest on most days, far out on some"),
-        "effective_windows": ("DOUBLE", "independent windows the day-to-day part rests on, 0 where it is not estimated"),
-        "confidence": ("VARCHAR", "how sure the threshold is, and why"),
-    },
-    "drift_scores": {
-        "day": ("DATE", "last day of the window"),
-        "window_days": ("INTEGER", "days in the window"),
-        "segment": ("VARCHAR", "'column=value', or NULL for all rows"),
-        "feature": ("VARCHAR", "column that was compared, or '(all features)'"),
-        "reference": ("VARCHAR", "what the window is compared with: baseline, same_weekday or previous_window"),
-        "method": ("VARCHAR", "psi, ks, js, wasserstein, chi2, missingness or another of `monitor_spec.Method`"),
-        "score": ("DOUBLE", "value of the method, NaN where undefined"),
-        "p_value": ("DOUBLE", "where the method has one"),
-        "threshold": ("DOUBLE", "what the score must exceed to count as drifted"),
-        "excess": ("DOUBLE", "how many times its threshold the change is, in effects: 1 at the threshold; NaN without one"),
-        "severity": ("VARCHAR", "ok, minor, moderate or severe; NULL where undefined"),
-        "change": (
-            "VARCHAR",
-            "beyond the threshold: missing, new category, shift, shape, or relation (of all features together)",
-        ),
-        "reference_rows": ("BIGINT", "rows of what it is compared with"),
-        "current_rows": ("BIGINT", "rows of the window"),
-        "baseline_id": ("VARCHAR", "baseline in force on the day"),
-        "score_error_bound": ("DOUBLE", "how far binning can have moved the score, 0 where it is exact"),
-        "reason": ("VARCHAR", "why there is no score"),
-        "detail": ("VARCHAR", "of all features together: what inside moved most; NULL for the score of one column"),
-    },
-    "drift_verdicts": {
-        "day": ("DATE", "last day of the windows judged"),
-        "severity": ("VARCHAR", "the worst of the day's scores of all rows; NULL where nothing could be scored"),
-        "drifted_columns": ("INTEGER", "columns with a score beyond its threshold"),
-        "scored_columns": ("INTEGER", "columns with any score"),
-        "columns": ("VARCHAR[]", "the columns that moved, the one furthest beyond its threshold first"),
-        "reason": ("VARCHAR", "what moved and how, or why nothing was scored"),
-    },
-    "quality": {
-        "day": ("DATE", "day of the rows"),
-        "kind": ("VARCHAR", "not_null, in_range or another of `quality.expectations.Kind`; the Dagster check has its name"),
-        "expectation": ("VARCHAR", "the rule in Great Expectations' vocabulary"),
-        "column_name": ("VARCHAR", "column it is about, two joined by ' ~ ' for a pair, NULL for the day as a whole"),
-        "severity": ("VARCHAR", "ok, minor, moderate or severe"),
-        "observed": ("DOUBLE", "share of unexpected rows, or the rows, hours, correlation or statistic that was judged"),
-        "expected": ("VARCHAR", "the rule in words"),
-        "unexpected_count": ("BIGINT", "rows that break the rule; of a rule about the whole day 1 where it is broken, else 0"),
-        "unexpected_share": ("DOUBLE", "the same, as a share of the day's rows, or 1 or 0"),
-        "samples": ("VARCHAR[]", "unexpected values, most frequent first; for not_null the ids of such rows"),
-        "baseline_id": ("VARCHAR", "baseline the rule was learnt from; NULL where there was none yet"),
-    },
-    "performance": {
-        "day": ("DATE", "day of the predictions"),
-        "segment": ("VARCHAR", "'column=value', or NULL for all rows"),
-        "metric": ("VARCHAR", "auc, accuracy, f1, log_loss; or rmse, mae, r2"),
-        "value": ("DOUBLE", "NaN where undefined"),
-        "row_count": ("BIGINT", "predictions of the day"),
-        "labelled_rows": ("BIGINT", "of which the label is known"),
-        "reason": ("VARCHAR", "why there is no value"),
-    },
-    "alerts": {
-        "day": ("DATE", "day the finding is about"),
-        "subject": ("VARCHAR", "drift or performance"),
-        "severity": ("VARCHAR", "minor, moderate or severe"),
-        "message": ("VARCHAR", "what was found"),
-        "route": ("VARCHAR", "environment variable that names the receiver"),
-        "delivered": ("BOOLEAN", "whether the receiver took it; if not, the next finding is sent with it"),
-        "reason": ("VARCHAR", "why it was not delivered"),
-    },
-    "costs": {
-        "day": ("DATE", "day that was worked on"),
-        "asset": ("VARCHAR", "daily asset, or 'quality' for the checks of inference_log"),
-        "seconds": ("DOUBLE", "what the newest run that did the day took, waiting for the file left out, divided by run_days"),
-        "run_days": ("INTEGER", "days of that run"),
-        "source_bytes": ("BIGINT", "size of the local files delivered, of one with several days a share; NULL for other sources"),
-        "stored_rows": ("BIGINT", "rows of the day in the asset's table"),
-        "stored_bytes": ("BIGINT", "estimate, after compression: the table's blocks in the file, shared out over its rows"),
-    },
-    "retrain_decisions": {
-        "decision_id": ("VARCHAR", "digest of the evidence"),
-        "day": ("DATE", "newest day of the evidence"),
-        "retrain": ("BOOLEAN", "whether a candidate was asked for"),
-        "reason": ("VARCHAR", "why, or why not"),
-        "evidence": ("VARCHAR", "what the policy saw, as JSON"),
-        "candidate_version": ("VARCHAR", "registered model version that came of it"),
-        "verdict": ("VARCHAR", "promoted or refused, NULL until the gate has spoken"),
-        "verdict_reason": ("VARCHAR", "what the gate measured"),
-    },
-}
 
 LOCK_PATIENCE_SECONDS = 60.0
 # What DuckDB says when another process has the file, on POSIX and on Windows. "lock" alone would match "block" as well.
@@ -324,28 +129,6 @@ def longest_pause(tries: int, waited: float) -> float:
 
 def _is_lock(error: BaseException) -> bool:
     return isinstance(error, duckdb.Error) and any(text in str(error) for text in LOCK_MESSAGES)
-
-
-def tables_of(spec: MonitorSpec) -> dict[str, dict[str, tuple[str, str]]]:
-    """All tables of a monitor, its own `inference_log` first: name -> column -> (DuckDB type, meaning)."""
-    log = {"day": ("DATE", "day of the event in the monitor's time zone")}
-    log |= {name: (kind, f"column {name!r} of the log") for name, kind in spec.log_columns.items()}
-    return {"inference_log": log} | TABLES | _sample_tables(spec)
-
-
-def _sample_tables(spec: MonitorSpec) -> dict[str, dict[str, tuple[str, str]]]:
-    types = spec.log_columns
-    sample = {
-        "day": ("DATE", "day of the predictions, in the monitor's time zone"),
-        "sample_key": (
-            "DOUBLE",
-            "-ln(hash of the id) / weight; each day keeps the rows with the smallest, and so do merged days",
-        ),
-    } | {name: (types[name], f"feature {name!r} of the row") for name in spec.features}
-    return {
-        "daily_sample": sample,
-        "baseline_sample": {"baseline_id": ("VARCHAR", "baseline the day belongs to")} | sample,
-    }
 
 
 def ensure_tables(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) -> None:

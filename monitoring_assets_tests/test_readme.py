@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from monitoring_assets.cli import app
 from monitoring_assets.components.model_monitor import build_monitor
 from monitoring_assets.monitor_spec import MonitorSpec
-from monitoring_assets.warehouse import TABLES
+from monitoring_assets.warehouse_tables import TABLES
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

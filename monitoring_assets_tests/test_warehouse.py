@@ -22,9 +22,9 @@ from monitoring_assets.warehouse import (
     quoted,
     replace_days,
     table,
-    tables_of,
     transaction,
 )
+from monitoring_assets.warehouse_tables import tables_of
 from monitoring_assets_tests.example_monitor import FIRST, SECOND, example_spec, example_warehouse
 
 ODD_NAMES = ["it's", 'say "x"', "two words", "größe μ 数", "select", "a;b--c", "rowid", "{x}", "%s", "?", "$1", "value", "n"]

@@ -30,7 +30,8 @@ from monitoring_assets.ingestion.tables import Table, open_table
 from monitoring_assets.monitor_spec import ALL_CATEGORICAL_METHODS, ALL_NUMERIC_METHODS, Drift, MultivariateMethod
 from monitoring_assets.profiling.histograms import Histogram, read_histograms
 from monitoring_assets.profiling.kernel import fit_grids, value_expressions, write_profiles
-from monitoring_assets.warehouse import PROFILE_COLUMNS, quoted
+from monitoring_assets.warehouse import quoted
+from monitoring_assets.warehouse_tables import PROFILE_COLUMNS
 
 ALLOWED: dict[str, tuple[str, ...]] = {"numeric": ALL_NUMERIC_METHODS, "categorical": ALL_CATEGORICAL_METHODS}
 # Fewer rows on either side tell nothing: even a median is not known to half a standard deviation.

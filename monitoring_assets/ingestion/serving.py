@@ -13,7 +13,8 @@ import duckdb
 
 from monitoring_assets.ingestion.segments import read_dropped
 from monitoring_assets.monitor_spec import MonitorSpec
-from monitoring_assets.warehouse import TABLES, quoted, replace_days, table, transaction
+from monitoring_assets.warehouse import quoted, replace_days, table, transaction
+from monitoring_assets.warehouse_tables import TABLES
 
 LATENCY_SHARES = {"latency_p50_ms": 0.5, "latency_p95_ms": 0.95, "latency_p99_ms": 0.99}
 

@@ -16,7 +16,7 @@ from monitoring_assets.orchestration.daily_work import daily_work
 from monitoring_assets.orchestration.metadata import as_table, numbers, table_metadata
 from monitoring_assets.orchestration.partitions import daily_partitions
 from monitoring_assets.orchestration.resources import MonitoringHome
-from monitoring_assets.warehouse import PROFILE_COLUMNS, replace_days, table, transaction
+from monitoring_assets.warehouse import replace_days, table, transaction
 
 if TYPE_CHECKING:
     from monitoring_assets.drift.daily import ScoredDays
@@ -86,42 +86,15 @@ def _inference_log(spec: MonitorSpec) -> dg.AssetsDefinition:
 
 
 def _daily_profile(spec: MonitorSpec) -> dg.AssetsDefinition:
-    columns = ", ".join(PROFILE_COLUMNS)
-
     @_daily(spec, "daily_profile", ["inference_log", "reference_baseline"], "Mergeable counts of every column, per day.")
     def daily_profile(context: dg.AssetExecutionContext, monitoring_home: MonitoringHome) -> None:
-        from monitoring_assets.profiling.baselines import baselines_in_force, ensure_grids
-        from monitoring_assets.profiling.kernel import write_profiles
-        from monitoring_assets.profiling.refinement import refine_profiles
-        from monitoring_assets.profiling.sample import write_samples
-        from monitoring_assets.profiling.watched import watched_rows
+        from monitoring_assets.profiling.daily import profile_days
 
         with daily_work(context, monitoring_home, spec, "daily_profile", reads_rows=True) as (connection, days):
-            if not days:
-                return
-            listed = ", ".join(f"DATE '{day}'" for day in days)
-            rows = watched_rows(spec, f"(SELECT * FROM {table(spec, 'inference_log')} WHERE day IN ({listed}))")
-            baselines_in_force(connection, spec, days)  # raises where there is none: bins come from the reference
-            with transaction(connection):
-                grids = ensure_grids(connection, spec, rows, spec.watched_columns)
-                connection.execute(f"CREATE OR REPLACE TEMP TABLE profiled_days AS FROM {table(spec, 'daily_profile')} LIMIT 0")
-                of = ("profiled_days", rows, spec.watched_columns)
-                write_profiles(connection, *of, grids, spec.segments, spec.sampling_weight)
-                refine_profiles(connection, spec, *of)
-                replace_days(connection, table(spec, "daily_profile"), days, f"SELECT {columns} FROM profiled_days ORDER BY ALL")
-                sampled = table(spec, "daily_sample")
-                replace_days(connection, sampled, days, f"FROM {sampled} LIMIT 0")
-                write_samples(connection, sampled, rows, spec.id, list(spec.features), spec.sampling_weight)
-            told = connection.execute(
-                "SELECT day, max(row_count), sum(missing) / greatest(sum(missing + present), 1), count(DISTINCT feature) FROM "
-                "(SELECT *, null_count + nan_count + infinite_count AS missing, coalesce(list_sum(counts), 0) AS present "
-                "FROM profiled_days WHERE segment IS NULL) GROUP BY day"
-            ).fetchall()
-        by_day = {day: (rows, missing, features) for day, rows, missing, features in told}
-        for day in days:
-            row_count, missing, features = by_day.get(day, (0, None, 0))
-            shown = numbers({"rows": row_count, "missing_fraction": missing, "columns": features})
-            context.add_asset_metadata(shown, partition_key=day.isoformat())
+            profiled = profile_days(connection, spec, days) if days else []
+        for found in profiled:
+            shown = numbers({"rows": found.rows, "missing_fraction": found.missing_fraction, "columns": found.columns})
+            context.add_asset_metadata(shown, partition_key=found.day.isoformat())
 
     return daily_profile
 

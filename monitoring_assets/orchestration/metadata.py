@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 
 from monitoring_assets.monitor_spec import MonitorSpec
-from monitoring_assets.warehouse import tables_of
+from monitoring_assets.warehouse_tables import tables_of
 
 # Smaller numbers are scores and shares, shown with five digits; larger ones are counts and sums, shown whole.
 READ_DIGITS_BELOW = 1000

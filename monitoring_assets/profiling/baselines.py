@@ -22,12 +22,13 @@ from monitoring_assets.profiling.kernel import fit_grids, write_profiles
 from monitoring_assets.profiling.refinement import refine_profiles
 from monitoring_assets.profiling.sample import write_samples
 from monitoring_assets.profiling.watched import watched_rows
-from monitoring_assets.warehouse import PROFILE_COLUMNS, quoted, table, tables_of, transaction
+from monitoring_assets.warehouse import quoted, table, transaction
+from monitoring_assets.warehouse_tables import PROFILE_COLUMNS, tables_of
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """A row of the table `baselines`; see `warehouse.TABLES` for the meaning of each field."""
+    """A row of the table `baselines`; see `warehouse_tables.TABLES` for the meaning of each field."""
 
     baseline_id: str
     sequence: int

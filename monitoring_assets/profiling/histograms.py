@@ -139,7 +139,7 @@ def read_histograms(
 ) -> dict[Key, Histogram]:
     """Histograms of the profile rows that a condition selects, by segment and column.
 
-    `profiles` is a table with `warehouse.PROFILE_COLUMNS`.
+    `profiles` is a table with `warehouse_tables.PROFILE_COLUMNS`.
     """
     found = connection.sql(
         # A profile from before there were weights has no sum of squares: each of its rows counts once.

@@ -1,8 +1,8 @@
 """The kernel: rows in, mergeable counts per day and column out.
 
 This is the only code that reads raw rows for statistics. DuckDB reads each column once for all days asked for and counts its
-cells; joining cells into bins is numpy's. What a profile row means is told in `warehouse.PROFILE_COLUMNS`; reading profiles
-back is in `histograms.py`.
+cells; joining cells into bins is numpy's. What a profile row means is told in `warehouse_tables.PROFILE_COLUMNS`; reading them back
+is in `histograms.py`.
 """
 
 import re
@@ -79,7 +79,7 @@ def write_profiles(
     connection
         An open connection; call inside a transaction to make the write atomic.
     target
-        Table with at least `warehouse.PROFILE_COLUMNS`; rows are added to it.
+        Table with at least `warehouse_tables.PROFILE_COLUMNS`; rows are added to it.
     rows
         A table or parenthesised query with a DATE column `day` and the columns named. It may read files.
     columns

@@ -24,7 +24,7 @@ LEVELS: tuple[Severity, ...] = ("minor", "moderate", "severe")
 
 @dataclass(frozen=True)
 class Finding:
-    """How one expectation fared on one day; see `quality` in `warehouse.TABLES` for the meaning of each field."""
+    """How one expectation fared on one day; see `quality` in `warehouse_tables.TABLES` for the meaning of each field."""
 
     day: date
     check: Kind

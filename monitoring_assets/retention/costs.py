@@ -15,7 +15,8 @@ import duckdb
 
 from monitoring_assets.monitor_spec import MonitorSpec
 from monitoring_assets.retention.forgetting import RAW_TABLES, first_day_kept
-from monitoring_assets.warehouse import replace_days, table, tables_of, transaction
+from monitoring_assets.warehouse import replace_days, table, transaction
+from monitoring_assets.warehouse_tables import tables_of
 
 # Assets whose source delivers files.
 DELIVERED = ("inference_log", "labels")
@@ -26,7 +27,7 @@ EXAMPLE_RETAIN_DAYS = (30, 90, 365)
 
 @dataclass(frozen=True)
 class DayCost:
-    """What one day of an asset cost; see `costs` in `warehouse.TABLES` for the meaning of each field."""
+    """What one day of an asset cost; see `costs` in `warehouse_tables.TABLES` for the meaning of each field."""
 
     day: date
     seconds: float

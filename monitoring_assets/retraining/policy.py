@@ -75,7 +75,7 @@ def decide(policy: Retrain, evidence: Evidence) -> Decision:
     --------
     >>> quiet = Evidence(date(2026, 3, 9), "b", True, {"amount": "ok"}, "ok", "auc", 0.7, 0.7, 0.0, 900, 5000, None)
     >>> decide(Retrain(), quiet).reason
-    'nothing to do: 0 of 1 features severe, prediction ok, auc 0.700 (baseline 0.700)'
+    'nothing to do: 0 of 1 features moderate, prediction ok, auc 0.700 (baseline 0.700)'
     """
     reasons = triggers(policy, evidence)
     obstacle = _obstacle(policy, evidence) or _distrust(policy, evidence)

@@ -13,7 +13,7 @@ from monitoring_assets.drift.thresholds import SCALES, read_thresholds, to_effec
 from monitoring_assets.drift.windows import score_days
 from monitoring_assets.monitor_spec import MonitorSpec
 from monitoring_assets.profiling.histograms import Histogram
-from monitoring_assets.warehouse import TABLES
+from monitoring_assets.warehouse_tables import TABLES
 
 CUTS = np.linspace(-3, 3, 39)
 FIRST = date(2026, 1, 1)

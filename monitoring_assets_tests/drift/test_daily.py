@@ -7,9 +7,8 @@ import pytest
 from monitoring_assets.drift.daily import score_history
 from monitoring_assets.ingestion.prediction_log import ingest_log
 from monitoring_assets.monitor_spec import days_between
-from monitoring_assets.profiling.baselines import build_reference_baseline, ensure_grids
-from monitoring_assets.profiling.kernel import write_profiles
-from monitoring_assets.profiling.watched import watched_rows
+from monitoring_assets.profiling.baselines import build_reference_baseline
+from monitoring_assets.profiling.daily import profile_days
 from monitoring_assets.warehouse import table
 from monitoring_assets_tests.example_monitor import FIRST, example_spec, example_warehouse, write_day
 
@@ -32,9 +31,7 @@ def scored(tmp_path_factory):
     with example_warehouse(home, spec) as connection:
         ingest_log(connection, spec, [*DAYS, QUIET, SHIFTED])
         build_reference_baseline(connection, spec)
-        rows = watched_rows(spec, table(spec, "inference_log"))
-        grids = ensure_grids(connection, spec, rows, spec.watched_columns)
-        write_profiles(connection, table(spec, "daily_profile"), rows, spec.watched_columns, grids)
+        profile_days(connection, spec, [*DAYS, QUIET, SHIFTED])
         first = score_history(connection, spec, [QUIET, SHIFTED])[0].scores
         kept = connection.execute(f"SELECT count(*) FROM {table(spec, 'thresholds')}").fetchall()[0][0]
         again = score_history(connection, spec, [QUIET, SHIFTED])[0].scores
@@ -44,7 +41,7 @@ def scored(tmp_path_factory):
 
 def test_a_baseline_is_calibrated_once_and_its_thresholds_are_kept(scored) -> None:
     first, again, kept = scored
-    assert kept == len(first) / 2
+    assert kept == len(first) / 2  # a threshold for each score of a day, those of all features together among them
     assert first.equals(again)
 
 

@@ -73,7 +73,7 @@ def test_quiet_evidence_is_decided_stored_and_skipped_with_its_reason(monitor: D
     assert tick.run_requests == []
     ((_, day, retrain, reason, evidence),) = decisions(monitor)
     assert (day, retrain) == (SECOND, False)
-    assert reason.startswith("nothing to do: 0 of 3 features severe")
+    assert reason.startswith("nothing to do: 0 of 3 features moderate")
     assert '"amount": "ok"' in evidence
     assert f"{SECOND}: {reason}" in tick.skip_message
 

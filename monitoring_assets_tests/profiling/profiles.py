@@ -10,7 +10,7 @@ import pyarrow as pa
 from monitoring_assets.profiling.grid import Grid
 from monitoring_assets.profiling.histograms import Histogram, read_histograms
 from monitoring_assets.profiling.kernel import fit_grids, write_profiles
-from monitoring_assets.warehouse import PROFILE_COLUMNS
+from monitoring_assets.warehouse_tables import PROFILE_COLUMNS
 
 FIRST_DAY = date(2026, 1, 1)
 

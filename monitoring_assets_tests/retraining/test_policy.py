@@ -116,7 +116,7 @@ def test_a_broken_day_is_named_with_what_is_wrong_and_what_was_seen() -> None:
     drifted = replace(ALARMING, fall=0.0, severe_quality={"2026-03-05": "repeated values of id: 2 %", "2026-03-09": "x"})
     reason = decide(Retrain(), drifted).reason
     assert reason.startswith("the log of 2026-03-09 is broken (x), and 1 more day(s) of the window; drift on broken data is no")
-    assert "seen: 10 of 10 features severe" in reason
+    assert "seen: 10 of 10 features moderate" in reason
 
 
 def _worse(severity: str | None) -> str:

@@ -26,7 +26,8 @@ import numpy as np
 import pandas as pd
 
 from monitoring_assets.monitor_spec import MonitorSpec, days_between
-from monitoring_assets.warehouse import Warehouse, tables_of
+from monitoring_assets.warehouse import Warehouse
+from monitoring_assets.warehouse_tables import tables_of
 from monitoring_assets_tests.example_monitor import contents, example_rows, example_spec, rounded, write_file, write_reference
 from monitoring_assets_tests.whole_loop.day_process import OVERRIDES, DayProcess, Step
 

@@ -4,7 +4,7 @@ from datetime import date
 from pathlib import Path
 
 from monitoring_assets.monitor_spec import days_between
-from monitoring_assets.warehouse import TABLES
+from monitoring_assets.warehouse_tables import TABLES
 from monitoring_assets_tests.example_monitor import write_reference
 from monitoring_assets_tests.whole_loop.chaos import REFERENCE_DAYS, ROWS, Rows, Snapshot, check_accounts, put_day, snapshot
 from monitoring_assets_tests.whole_loop.day_process import DayProcess, Step
