@@ -53,6 +53,14 @@ TABLES: dict[str, dict[str, tuple[str, str]]] = {
         "sources": ("VARCHAR[]", "files the stored rows came from"),
         "other_columns": ("VARCHAR[]", "columns of those files that the monitor does not ask for"),
     },
+    "arrivals": {
+        "asset": ("VARCHAR", "inference_log or labels"),
+        "path": ("VARCHAR", "file of the source"),
+        "day": ("DATE", "day it is of, or holds rows of; NULL where it holds none, or cannot be read"),
+        "size_bytes": ("BIGINT", "its size when it was last looked at"),
+        "modified_ns": ("BIGINT", "when it was last modified then, in ns since 1970"),
+        "is_read": ("BOOLEAN", "whether the day has been read from it since; a failed attempt counts if the file is to blame"),
+    },
     "serving": {
         "day": ("DATE", "day of the predictions; only monitors with `serving` have such rows"),
         "requests": ("DOUBLE", "requests that the logged rows stand for: the sum of their weights, or the rows"),

@@ -10,6 +10,7 @@ import dagster as dg
 from pydantic import BaseModel, RootModel, ValidationError
 
 from monitoring_assets.monitor_spec import MonitorSpec
+from monitoring_assets.orchestration.arrivals import build_arrival_sensor, is_watched
 from monitoring_assets.orchestration.asset_checks import build_asset_checks
 from monitoring_assets.orchestration.daily_assets import build_daily_assets
 from monitoring_assets.orchestration.jobs import build_jobs, build_schedules
@@ -71,12 +72,14 @@ def build_monitor(spec: MonitorSpec, monitoring_home: MonitoringHome = MONITORIN
     >>> sorted(key.to_user_string() for key in build_monitor(spec).resolve_all_asset_keys())
     ['fraud/daily_profile', 'fraud/drift_scores', 'fraud/inference_log', 'fraud/reference_baseline']
     """
+    jobs = build_jobs(spec)
     return dg.Definitions(
         assets=[*build_daily_assets(spec), *build_model_assets(spec)],
         asset_checks=build_asset_checks(spec),
-        jobs=build_jobs(spec),
+        jobs=jobs,
         schedules=build_schedules(spec),
         sensors=[
+            *([build_arrival_sensor(spec, jobs)] if is_watched(spec) else []),
             *([build_retrain_sensor(spec)] if can_retrain(spec) else []),
             *([build_alert_sensor(spec)] if spec.alerts else []),
         ],

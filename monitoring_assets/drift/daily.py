@@ -41,7 +41,7 @@ def score_history(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days
     scored = []
     for baseline, judged in baselines_in_force(connection, spec, days):
         reference = read_histograms(connection, table(spec, "baseline_profiles"), "baseline_id = ?", [baseline.baseline_id])
-        earliest = min(judged) - timedelta(days=_days_back(spec))
+        earliest = min(judged) - timedelta(days=days_back(spec))
         current = read_histograms(connection, table(spec, "daily_profile"), "day BETWEEN ? AND ?", [earliest, max(judged)])
         current = _with_all_columns(spec, current)
         thresholds = _thresholds(connection, spec, baseline.baseline_id, reference) if spec.drift.calibrated else None
@@ -54,7 +54,7 @@ def score_history(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days
     return scored
 
 
-def _days_back(spec: MonitorSpec) -> int:
+def days_back(spec: MonitorSpec) -> int:
     """How many days before a day its windows, and the windows before them, reach."""
     return max(2 * length - 1 if choice == "previous_window" else length - 1 for length, choice in spec.drift.comparisons)
 

@@ -7,13 +7,13 @@ the transaction that writes the account; that transaction fails unless accepted 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime, timedelta
+from datetime import date
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 import duckdb
 
 from monitoring_assets.errors import SourceChanged
+from monitoring_assets.ingestion.arrivals import ArrivedFile, bounds_of, files_of_days, note_read
 from monitoring_assets.ingestion.contract import Rules, create_judged
 from monitoring_assets.ingestion.sources import Reading, Unreadable, find_readings, prepare, without_damaged
 from monitoring_assets.monitor_spec import MonitorSpec, Source
@@ -104,15 +104,16 @@ def deliver(
     """
     prepare(connection, spec)
     with _bounded_memory(connection):
+        files = files_of_days(connection, spec, source, days)
         readings, not_read = find_readings(connection, spec, source, days, contract.types)
         unreadable = [*withheld, *not_read]
         try:
-            return _store(connection, spec, contract, source, days, readings, unreadable)
+            return _store(connection, spec, contract, source, days, files, readings, unreadable)
         except duckdb.Error:
             sound, damaged = without_damaged(connection, readings)
             if sound == readings:
                 raise
-        return _store(connection, spec, contract, source, days, sound, [*unreadable, *damaged])
+        return _store(connection, spec, contract, source, days, files, sound, [*unreadable, *damaged])
 
 
 def _store(
@@ -121,10 +122,11 @@ def _store(
     contract: Contract,
     source: Source,
     days: Sequence[date],
+    files: Sequence[ArrivedFile],
     readings: Sequence[Reading],
     unreadable: Sequence[Unreadable],
 ) -> list[Delivery]:
-    bounds = _bounds(spec, days)
+    bounds = bounds_of(spec, days)
     create_judged(connection, DELIVERED, readings, contract.types, spec.id, contract.event_time, days, bounds, contract.rules)
     connection.execute(f"CREATE OR REPLACE TEMP VIEW {JUDGED} AS {contract.judged}")
     counted = _count(connection, spec, readings)
@@ -148,6 +150,8 @@ def _store(
                     "A file changed while it was read, and nothing was stored; run this again."
                 )
         _write_accounts(connection, spec, contract.asset, accounts, counted, stored, readings)
+        sources = {day: found.sources for day, found in counted.items()}
+        note_read(connection, spec, contract.asset, days, files, sources, {note.file for note in unreadable})
     news = _new_columns(connection, spec, contract.asset, days)
     return [_with_notes(account, unreadable, news.get(account.day, ())) for account in accounts]
 
@@ -359,12 +363,6 @@ def _with_notes(account: Delivery, unreadable: Sequence[Unreadable], new_columns
         return account
     notes = tuple(f"{note.file}: {note.reason}" for note in unreadable if note.day is None and not note.is_absent)
     return replace(account, warnings=notes, new_columns=new_columns)
-
-
-def _bounds(spec: MonitorSpec, days: Sequence[date]) -> tuple[date, date]:
-    """The monitor's first and last day. A monitor that is alive has no last one, but no row is of the day after tomorrow."""
-    tomorrow = datetime.now(ZoneInfo(spec.time_zone)).date() + timedelta(days=1)
-    return spec.start_day, spec.end_day or max(tomorrow, *days)
 
 
 @contextmanager

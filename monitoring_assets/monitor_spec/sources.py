@@ -28,6 +28,7 @@ class Source(SpecModel):
     sql, uri_env : a PostgreSQL query with `$1` for the start of the day and `$2` for its end (the next day's start), and the
         environment variable that holds the address of the database.
     reader, options : the dotted path of a function `(day, options)` that gives the day's rows.
+    settle_seconds : a file modified within so many seconds is perhaps still being written, and waits.
     asset : the Dagster asset of yours that makes these rows; it becomes upstream in the lineage.
     """
 
@@ -38,6 +39,7 @@ class Source(SpecModel):
     options: dict[str, Any] = {}
     asset: str | None = Field(default=None, pattern=r"^[^/\s]+(/[^/\s]+)*$")
     event_time: str | None = None
+    settle_seconds: float = Field(default=5.0, ge=0, le=86_400)
 
     @field_validator("path")
     @classmethod
@@ -64,6 +66,8 @@ class Source(SpecModel):
             raise ValueError("sql needs $1 and $2, the start and the end of the day: ... WHERE at >= $1 AND at < $2")
         if self.options and self.reader is None:
             raise ValueError("`options` are for a `reader`")
+        if "settle_seconds" in self.model_fields_set and self.path is None:
+            raise ValueError("`settle_seconds` is for files (`path`)")
         return self
 
     @property
@@ -75,6 +79,11 @@ class Source(SpecModel):
     def is_per_day(self) -> bool:
         """Whether a day can be read without touching the others."""
         return self.path is None or "{day}" in self.path
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether new files can be seen without reading anything: they lie on this machine."""
+        return self.path is not None and "://" not in self.path
 
 
 class Reference(SpecModel):

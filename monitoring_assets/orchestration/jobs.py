@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from monitoring_assets.monitor_spec import MonitorSpec
+from monitoring_assets.monitor_spec import MonitorSpec, Source
 from monitoring_assets.orchestration.model_assets import can_retrain
 from monitoring_assets.orchestration.partitions import daily_partitions
 
@@ -36,14 +36,19 @@ def _job(spec: MonitorSpec, name: str, assets: tuple[str, ...], description: str
 
 
 def build_schedules(spec: MonitorSpec) -> list[dg.ScheduleDefinition]:
-    """Every night yesterday's data, and the labels due since. A monitor whose days have ended needs no schedule."""
+    """Every night yesterday's data, and the labels due since. A monitor whose days have ended needs no schedule.
+
+    Where `NAME_new_log_data` watches the files it mostly came first, and the schedule only sees to days for which nothing came.
+    """
     if spec.end_day is not None:
         return []
-    schedules = [_nightly(spec, "daily", days_back=1)]
-    return schedules if spec.label is None else [*schedules, _nightly(spec, "labels", days_back=1 + spec.label.delay_days)]
+    schedules = [_nightly(spec, "daily", spec.log, "drift_scores", days_back=1)]
+    if spec.label is None or spec.labels is None:
+        return schedules
+    return [*schedules, _nightly(spec, "labels", spec.labels, "performance", days_back=1 + spec.label.delay_days)]
 
 
-def _nightly(spec: MonitorSpec, job: str, days_back: int) -> dg.ScheduleDefinition:
+def _nightly(spec: MonitorSpec, job: str, source: Source, last_asset: str, days_back: int) -> dg.ScheduleDefinition:
     @dg.schedule(
         name=f"{spec.name}_{job}_nightly",
         job_name=f"{spec.name}_{job}",
@@ -58,6 +63,10 @@ def _nightly(spec: MonitorSpec, job: str, days_back: int) -> dg.ScheduleDefiniti
             return dg.SkipReason(
                 f"{spec.name} starts on {spec.start_day}; the first partition is due in {days_back - len(keys)} days"
             )
-        return dg.RunRequest(run_key=keys[-days_back], partition_key=keys[-days_back])
+        key = keys[-days_back]
+        done = dg.AssetRecordsFilter(dg.AssetKey([spec.name, last_asset]), asset_partitions=[key])
+        if source.is_watched and context.instance.fetch_materializations(done, limit=1).records:
+            return dg.SkipReason(f"{key} is in already; {spec.name}_new_log_data asks for it again if its files change")
+        return dg.RunRequest(run_key=key, partition_key=key)
 
     return nightly

@@ -7,6 +7,7 @@ import dagster as dg
 
 from monitoring_assets.errors import BaselineMissing, WarehouseLocked
 from monitoring_assets.monitor_spec import MonitorSpec
+from monitoring_assets.orchestration.arrivals import IN_FLIGHT, PATIENCE_SECONDS, REOPENED_TAG
 from monitoring_assets.orchestration.model_assets import DECISION_TAG
 from monitoring_assets.orchestration.resources import MonitoringHome
 from monitoring_assets.retraining.policy import Decision, awaits_quality, decide
@@ -14,17 +15,9 @@ from monitoring_assets.retraining.policy import Decision, awaits_quality, decide
 WATCHED = ("drift_scores", "performance", "reference_baseline")
 # What an asset's verdict is about.
 SUBJECTS = {"drift_scores": "drift", "performance": "performance"}
-IN_FLIGHT = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
+HISTORY_TAGS = {"dagster/backfill", REOPENED_TAG}
 # Events read a tick; the rest waits for the next. It is what Dagster returns at once.
 PAGE = 1000
-# Dagster ends a tick after 60 s, so a warehouse that is held is left for the next.
-PATIENCE_SECONDS = 20.0
 
 
 def build_retrain_sensor(spec: MonitorSpec) -> dg.SensorDefinition:
@@ -153,9 +146,9 @@ def _is_still_due(instance: dg.DagsterInstance, decision_id: str, in_flight: lis
 
 
 def _all_from_backfills(instance: dg.DagsterInstance, events: list[dg.EventLogRecord]) -> bool:
-    """Whether nothing but backfills brought these events. A backfill is history: it never asks for a retrain."""
+    """Whether nothing but backfills and late files of old days brought these events: history, which asks for no retrain."""
     runs = [instance.get_run_by_id(run_id) for run_id in {event.run_id for event in events}]
-    return all(run is not None and "dagster/backfill" in run.tags for run in runs)
+    return all(run is not None and not HISTORY_TAGS.isdisjoint(run.tags) for run in runs)
 
 
 def _answer(spec: MonitorSpec, decision: Decision, events: int, cursor: str | None, *, is_new: bool) -> dg.SensorResult:

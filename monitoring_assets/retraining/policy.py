@@ -149,7 +149,7 @@ def _obstacle(policy: Retrain, evidence: Evidence) -> str | None:
 
 def _history(day: date, evidence: Evidence) -> str | None:
     if evidence.is_backfill:
-        return f"history: {day} was scored by a backfill"
+        return f"history: {day} was scored by a backfill, or again for a late file of an older day"
     if evidence.newest_decided_day is not None and day < evidence.newest_decided_day:
         return f"history: {day} is older than {evidence.newest_decided_day}, which is decided"
     return None

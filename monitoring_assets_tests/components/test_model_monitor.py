@@ -191,6 +191,6 @@ def test_a_monitor_has_only_the_assets_it_can_fill(tmp_path: Path, change: dict[
     defs = build_monitor(example_spec(tmp_path, **change))
     everything = DAILY | {"reference_baseline", "model_candidate", "champion"}
     assert {key.path[-1] for key in defs.resolve_all_asset_keys()} == everything - gone
-    assert list(defs.sensors or []) == []
+    assert [sensor.name for sensor in defs.sensors or []] == ["example_new_log_data"]
     assert "example_retrain" not in {job.name for job in defs.resolve_all_job_defs()}
     dg.Definitions.validate_loadable(defs)

@@ -1,11 +1,13 @@
 """The loop with Dagster's own daemon: a drifted day lands, and nobody touches anything after that."""
 
+from datetime import timedelta
 from typing import Any
 
 import dagster as dg
 import pytest
 from dagster._core.scheduler.instigation import InstigatorTick
 
+from monitoring_assets.components.model_monitor import build_monitor
 from monitoring_assets.retraining.registry import Registry
 from monitoring_assets.warehouse import Warehouse, table
 from monitoring_assets_tests.whole_loop import payments
@@ -21,6 +23,9 @@ mutation Launch($job: JobOrPipelineSelector!, $tags: [ExecutionTag!]!) {
 """
 FORGET = """
 mutation Forget($sensor: SensorSelector!) { setSensorCursor(sensorSelector: $sensor, cursor: null) { __typename } }
+"""
+START = """
+mutation Start($sensor: SensorSelector!) { startSensor(sensorSelector: $sensor) { __typename ... on PythonError { message } } }
 """
 REPOSITORY = {"repositoryLocationName": payments.MODULE, "repositoryName": "__repository__"}
 SENSOR = "payments_retrain_on_drift"
@@ -79,6 +84,34 @@ def test_neither_a_restart_nor_a_lost_cursor_asks_for_a_second_run(drifted: Shop
     told = [tick.skip_reason or "" for tick in ticks(drifted)[seen:]]
     assert not all(reason.startswith("no drift was scored") for reason in told), "the cursor was not forgotten"
     assert len(retrains(drifted)) == 1
+
+
+def test_new_files_are_taken_in_by_the_daemon_and_a_changed_profile_is_scored_again(drifted: Shop) -> None:
+    """The sensor of a monitor whose days have ended is off until it is started."""
+    new = payments.DRIFTED_DAY + timedelta(days=1)
+    payments.serve(drifted.spec, Registry(drifted.home), [new])
+    profile = {"dagster/asset_partition_range_start": DAY, "dagster/asset_partition_range_end": DAY}
+    build_monitor(drifted.spec).resolve_implicit_global_asset_job_def().execute_in_process(
+        instance=drifted.instance, tags=profile, asset_selection=[dg.AssetKey(["payments", "daily_profile"])]
+    )
+    answer = drifted.server.ask(START, sensor={**REPOSITORY, "sensorName": "payments_new_log_data"})
+    assert answer["startSensor"]["__typename"] == "Sensor", answer
+
+    def arrivals() -> dict[tuple[str, str, str], str]:
+        runs = drifted.instance.get_runs(dg.RunsFilter(tags={"dagster/sensor_name": "payments_new_log_data"}))
+        days = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
+        return {(run.job_name, run.tags[days[0]], run.tags[days[1]]): run.status.value for run in runs}
+
+    late_labels = str(payments.QUIET_DAYS[-1])
+    wanted = {("payments_daily", str(new), str(new)), ("payments_daily", DAY, DAY), ("payments_labels", late_labels, late_labels)}
+    wait_until(
+        lambda: len(arrivals()) >= 3 and set(arrivals().values()) == {"SUCCESS"},
+        120,
+        lambda: f"{arrivals()}; the log ends:\n{drifted.server.tail()}",
+    )
+    assert set(arrivals()) == wanted
+    rescored = drifted.instance.get_runs(dg.RunsFilter(tags={"monitoring_assets/because": "a day of the window changed"}))
+    assert [set(run.asset_selection or ()) for run in rescored] == [{dg.AssetKey(["payments", "drift_scores"])}]
 
 
 def launch(shop: Shop, job: str, day: str) -> str:

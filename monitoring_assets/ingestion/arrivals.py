@@ -1,0 +1,262 @@
+"""Which days of a file source have new, changed or vanished files, compared with what the warehouse has read of them.
+
+The table `arrivals` is written by the reading itself (`note_read`, in the transaction that stores the rows), so whatever was
+killed or has failed before that is still new. Nothing is requested and no row is stored here.
+"""
+
+import glob
+import os
+import re
+import time
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from hashlib import sha256
+from zoneinfo import ZoneInfo
+
+import duckdb
+
+from monitoring_assets.ingestion.contract import Bounds, create_judged
+from monitoring_assets.ingestion.files import paths_of
+from monitoring_assets.ingestion.sources import find_readings, prepare, without_damaged
+from monitoring_assets.monitor_spec import MonitorSpec, Source
+from monitoring_assets.warehouse import table, transaction
+
+DAY_DIGITS = "-".join("[0-9]" * digits for digits in (4, 2, 2))
+# Looking into the files of a glob for their days may take this long a tick; the rest waits for the next. A Parquet file takes
+# about 5 ms.
+INSPECTION_SECONDS = 15.0
+
+
+@dataclass(frozen=True)
+class ArrivedFile:
+    """A file as it lies on the disk, with the day its path names (None for a glob)."""
+
+    path: str
+    day: date | None
+    size_bytes: int
+    modified_ns: int
+
+
+@dataclass(frozen=True)
+class News:
+    """What is new of a source.
+
+    `changed` maps the days that are over, and have a file that was not read as it is now, to a digest of their files.
+    `vanished` days lack a file they were read from. `unsettled_files` are perhaps still being written, and their days wait;
+    `uninspected_files` are those of a glob whose days are not known yet.
+    """
+
+    changed: dict[date, str]
+    vanished: list[date]
+    unsettled_files: int = 0
+    uninspected_files: int = 0
+
+
+def find_files(spec: MonitorSpec, source: Source) -> list[ArrivedFile]:
+    """All files of a source on this machine. One that is removed meanwhile is left out."""
+    written, resolved = str(source.path), spec.resolve(str(source.path))
+    home = "" if resolved == written else spec.resolve("")
+    tail = resolved[len(home) :]
+    named = re.compile(re.escape(home) + _pattern_of(tail)) if source.is_per_day else None
+    found = []
+    for path in glob.iglob(glob.escape(home) + tail.replace("{day}", DAY_DIGITS), recursive=True):
+        match = named.fullmatch(path) if named else None
+        if named is None or match:
+            found.append((path, match["day"] if match else None))
+    days = {text: _day_or_none(text) for text in {text for _, text in found if text}}
+    return _stat((path, days[text] if text else None) for path, text in found if not text or days[text])
+
+
+def files_of_days(
+    connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, source: Source, days: Sequence[date]
+) -> list[ArrivedFile]:
+    """The files that a reading of these days will look at, as they are before it. None for a source that is not watched."""
+    if not source.is_watched:
+        return []
+    asked: Sequence[date | None] = days if source.is_per_day else [None]
+    return _stat((path, day) for day in asked for path in paths_of(connection, spec, source, day))
+
+
+def news_of(
+    connection: duckdb.DuckDBPyConnection,
+    spec: MonitorSpec,
+    asset: str,
+    source: Source,
+    files: Sequence[ArrivedFile],
+    now: datetime,
+) -> News:
+    """Compare the files that are there with what was read.
+
+    A day counts when it is over in the monitor's time zone, and all its files have been left alone for `settle_seconds`.
+    """
+    last = now.astimezone(ZoneInfo(spec.time_zone)).date() - timedelta(days=1)
+    last = last if spec.end_day is None else min(last, spec.end_day)
+    settle, now_ns = source.settle_seconds * 1e9, now.timestamp() * 1e9
+    _register(connection, "present", files)
+    # A time far in the future is a wrong clock, not a writer at work.
+    resting = f"abs({now_ns!r}::DOUBLE - modified_ns) >= {settle!r}"
+    known = f"(FROM {table(spec, 'arrivals')} WHERE asset = '{asset}')"
+    uninspected = 0 if source.is_per_day else _inspect(connection, spec, asset, source, known, resting)
+    fresh = (
+        f"SELECT day FROM present ANTI JOIN {known} USING (path, day, size_bytes, modified_ns)"
+        if source.is_per_day
+        else f"SELECT day FROM {known} SEMI JOIN present USING (path) WHERE NOT is_read"
+    )
+    days_of = "SELECT day, path FROM present" if source.is_per_day else f"SELECT day, path FROM {known}"
+    within = f"day BETWEEN DATE '{spec.start_day}' AND DATE '{last}'"
+    moving = f"SELECT DISTINCT day FROM ({days_of}) SEMI JOIN (FROM present WHERE NOT {resting}) USING (path) WHERE {within}"
+    unsettled = set(_days(connection, moving))
+    ((unsettled_files,),) = connection.execute(f"SELECT count(*) FROM present WHERE NOT {resting}").fetchall()
+    changed = [day for day in _days(connection, f"SELECT DISTINCT day FROM ({fresh}) WHERE {within}") if day not in unsettled]
+    held = f"(FROM {table(spec, 'deliveries')} WHERE asset = '{asset}' AND delivered_rows > 0)"
+    lost = f"SELECT DISTINCT day FROM {known} ANTI JOIN present USING (path) SEMI JOIN {held} USING (day) WHERE {within}"
+    gone = _days(connection, lost)
+    digests = digests_of(connection, changed, "present" if source.is_per_day else known)
+    connection.unregister("present")
+    return News(digests, [day for day in gone if day not in changed], unsettled_files, uninspected)
+
+
+def digests_of(connection: duckdb.DuckDBPyConnection, days: Sequence[date], files: str) -> dict[date, str]:
+    """Per day a digest of its files in a relation; of a day without files it is that of nothing."""
+    rows = connection.execute(
+        f"SELECT day, path, size_bytes, modified_ns FROM {files} WHERE day IN (SELECT unnest(?::DATE[])) ORDER BY ALL",
+        [list(days)],
+    ).fetchall()
+    of_day: dict[date, list[object]] = {day: [] for day in days}
+    for day, *file in rows:
+        of_day[day].append(file)
+    return {day: sha256(repr(of_day[day]).encode()).hexdigest() for day in days}
+
+
+def note_read(
+    connection: duckdb.DuckDBPyConnection,
+    spec: MonitorSpec,
+    asset: str,
+    days: Sequence[date],
+    files: Sequence[ArrivedFile],
+    sources: Mapping[date, Collection[str]],
+    unreadable: Collection[str],
+) -> None:
+    """Keep, for days just stored, which files they were read from. `files` is what `files_of_days` found before the reading,
+    `sources` the files that hold rows of a day. A file that could not be read counts as read: it will not get better by itself.
+    Call it inside the transaction that stores the rows."""
+    target = table(spec, "arrivals")
+    listed = [list(days)]
+    before = connection.execute(
+        f"SELECT day, path FROM {target} WHERE asset = '{asset}' AND day IN (SELECT unnest(?::DATE[]))", listed
+    ).fetchall()
+    connection.execute(f"DELETE FROM {target} WHERE asset = '{asset}' AND day IN (SELECT unnest(?::DATE[]))", listed)
+    of_path = {file.path: file for file in files if file.day is None}
+    held = {(day, path) for day, paths in sources.items() for path in paths} | {pair for pair in before if pair[1] in unreadable}
+    rows = [file for file in files if file.day is not None]
+    rows += [ArrivedFile(path, day, of_path[path].size_bytes, of_path[path].modified_ns) for day, path in held if path in of_path]
+    _register(connection, "just_read", rows)
+    connection.execute(f"INSERT INTO {target} BY NAME SELECT *, '{asset}' AS asset, true AS is_read FROM just_read")
+    connection.unregister("just_read")
+
+
+def bounds_of(spec: MonitorSpec, days: Sequence[date] = ()) -> Bounds:
+    """The monitor's first and last day. A monitor that is alive has no last one, but no row is of the day after tomorrow."""
+    tomorrow = datetime.now(ZoneInfo(spec.time_zone)).date() + timedelta(days=1)
+    return spec.start_day, spec.end_day or max(tomorrow, *days, spec.start_day)
+
+
+def _inspect(
+    connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, asset: str, source: Source, known: str, resting: str
+) -> int:
+    """Find the days of new and changed files of a glob, and note them as not read. Returns how many files are left."""
+    new = connection.execute(
+        f"SELECT path, size_bytes, modified_ns FROM present ANTI JOIN {known} USING (path, size_bytes, modified_ns) "
+        f"WHERE {resting} ORDER BY modified_ns, path"
+    ).fetchall()
+    until = time.monotonic() + INSPECTION_SECONDS
+    target = table(spec, "arrivals")
+    if new:
+        prepare(connection, spec)
+    for place, (path, size, modified) in enumerate(new):
+        if time.monotonic() > until:
+            return len(new) - place
+        # The days it held before are read again too: it may hold fewer rows of them now, or none.
+        days = {
+            day for (day,) in connection.execute(f"SELECT day FROM {known} WHERE path = ? AND day IS NOT NULL", [path]).fetchall()
+        }
+        days |= _days_in(connection, spec, source, path)
+        with transaction(connection):
+            connection.execute(f"DELETE FROM {target} WHERE asset = ? AND path = ?", [asset, path])
+            connection.execute(
+                f"INSERT INTO {target} BY NAME SELECT ? AS asset, ? AS path, unnest(?::DATE[]) AS day, ? AS size_bytes, "
+                "? AS modified_ns, ? AS is_read",
+                [asset, path, sorted(days) or [None], size, modified, not days],
+            )
+    return 0
+
+
+def _days_in(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, source: Source, path: str) -> set[date]:
+    """The days a file of a glob holds rows of, sound or not; none where it cannot be read. Only its time column is scanned."""
+    event_time = str(source.event_time or spec.event_time)
+    types = {spec.id: "VARCHAR", event_time: "TIMESTAMPTZ"}
+    readings, _ = find_readings(connection, spec, Source(path=path), [], types)
+
+    def days() -> set[date]:
+        create_judged(connection, "looked_into", readings, types, spec.id, event_time, None, bounds_of(spec), {})
+        return set(_days(connection, "SELECT DISTINCT day FROM looked_into WHERE day IS NOT NULL"))
+
+    try:
+        return days()
+    except duckdb.Error:
+        readings, _ = without_damaged(connection, readings)
+        return days()
+
+
+def _days(connection: duckdb.DuckDBPyConnection, sql: str) -> list[date]:
+    return sorted(day for (day,) in connection.execute(sql).fetchall())
+
+
+def _stat(named: Iterable[tuple[str, date | None]]) -> list[ArrivedFile]:
+    found = []
+    for path, day in named:
+        try:
+            status = os.stat(path)
+        except OSError:
+            continue
+        found.append(ArrivedFile(path, day, status.st_size, status.st_mtime_ns))
+    return found
+
+
+def _register(connection: duckdb.DuckDBPyConnection, name: str, files: Sequence[ArrivedFile]) -> None:
+    import pyarrow as pa
+
+    columns = {
+        "path": pa.array([file.path for file in files], pa.string()),
+        "day": pa.array([file.day for file in files], pa.date32()),
+        "size_bytes": pa.array([file.size_bytes for file in files], pa.int64()),
+        "modified_ns": pa.array([file.modified_ns for file in files], pa.int64()),
+    }
+    connection.register(name, pa.table(columns))
+
+
+def _day_or_none(text: str) -> date | None:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        return None
+
+
+def _pattern_of(path: str) -> str:
+    """A glob with `{day}` as a regular expression that finds the day.
+
+    >>> re.fullmatch(_pattern_of("log/**/day={day}/*-{day}.parquet"), "log/a/day=2026-03-02/x-2026-03-02.parquet")["day"]
+    '2026-03-02'
+    """
+    wildcards = {"**/": "(?:.*/)?", "*": "[^/]*", "?": "[^/]"}
+    parts, has_day = [], False
+    for part in re.findall(r"\*\*/|\{day\}|\[[^\]]+\]|.", path, re.DOTALL):
+        if part == "{day}":
+            parts.append("(?P=day)" if has_day else r"(?P<day>\d{4}-\d\d-\d\d)")
+            has_day = True
+        elif len(part) > 1 and part[0] == "[":
+            parts.append("[^" + part[2:] if part[1] == "!" else part)
+        else:
+            parts.append(wildcards.get(part, re.escape(part)))
+    return "".join(parts)
