@@ -2,7 +2,10 @@
 
 import os
 import shutil
+import subprocess
+import sys
 import time
+import timeit
 from collections.abc import Iterator
 from datetime import date, datetime
 from pathlib import Path
@@ -13,6 +16,7 @@ import dagster as dg
 import pandas as pd
 import pytest
 
+from monitoring_assets.ingestion.arrivals import find_files, note_read
 from monitoring_assets.monitor_spec import days_between
 from monitoring_assets.orchestration.arrivals import ATTEMPTS, RANGE_END, RANGE_START, REOPENED_TAG, RUNS_PER_TICK
 from monitoring_assets_tests.dagster_monitor import QUIET, DagsterMonitor, succeeded
@@ -304,9 +308,6 @@ def test_without_a_baseline_nothing_is_asked_for_and_the_remedy_is_told(tmp_path
 
 
 def test_a_warehouse_that_a_run_holds_is_left_for_the_next_tick(monitor: DagsterMonitor) -> None:
-    import subprocess
-    import sys
-
     write_day(monitor.home, DAYS[0])
     monitor.resource = monitor.resource.with_patience(0.2)
     hold = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print('held', flush=True); sys.stdin.read()"
@@ -372,8 +373,8 @@ def test_a_tick_over_100_000_files_seen_costs_little_more_than_walking_them(moni
         for number in range(500):
             (folder / str(day) / f"{number}.parquet" if is_per_day else folder / f"{day}-{number}.parquet").touch()
     _as_read(monitor)
-    best = min(_seconds(lambda: monitor.tick(SENSOR)) for _ in range(3))
-    walk = min(_seconds(lambda: _walk(folder)) for _ in range(3))
+    best = min(timeit.repeat(lambda: monitor.tick(SENSOR), number=1, repeat=3))
+    walk = min(timeit.repeat(lambda: _walk(folder), number=1, repeat=3))
     assert monitor.tick(SENSOR).skip_message == NOTHING_NEW
     print(f"{'per day' if is_per_day else 'glob'}: tick {best:.2f} s, walk {walk:.2f} s, ratio {best / walk:.1f}")
     assert best < 15 * walk
@@ -381,8 +382,6 @@ def test_a_tick_over_100_000_files_seen_costs_little_more_than_walking_them(moni
 
 def _as_read(monitor: DagsterMonitor) -> None:
     """Note all files as read, without reading them."""
-    from monitoring_assets.ingestion.arrivals import find_files, note_read
-
     files = find_files(monitor.spec, monitor.spec.log)
     assert len(files) == 100_000
     days = days_between(date(2026, 3, 1), date(2026, 9, 16))
@@ -399,9 +398,3 @@ def _walk(folder: Path) -> int:
     for entry in os.scandir(folder):
         total += _walk(Path(entry.path)) if entry.is_dir() else entry.stat().st_size
     return total
-
-
-def _seconds(call: Any) -> float:
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
