@@ -53,8 +53,8 @@ STEPS = {
 }
 # Facts about columns and baselines that are only ever added to, whichever step needs one first.
 GROWING = ("profile_grids", "thresholds")
-# Seconds are never the same twice.
-NOT_COMPARED = ("costs",)
+# Seconds, and when a file was written, are never the same twice.
+NOT_COMPARED = ("costs", "arrivals")
 
 
 def log_rows(day: date, version: int) -> pd.DataFrame:
