@@ -198,7 +198,7 @@ def _lattice_scale(values: np.ndarray) -> float | None:
     for scale in 2.0 ** np.arange(0, 11):
         with np.errstate(over="ignore"):
             scaled = values * scale
-        if np.all((scaled == np.floor(scaled)) & (np.abs(scaled) < 2.0**52)):
+        if np.all((scaled == np.floor(scaled)) & (np.abs(scaled) < 2.0**51)):
             return float(scale)
     return None
 

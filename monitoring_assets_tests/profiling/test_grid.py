@@ -4,7 +4,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from monitoring_assets.profiling.grid import FIRST_KEY, INFINITE_KEY, NAN_KEY, NULL_KEY, NumericGrid
@@ -81,6 +81,8 @@ def test_integers_that_the_reference_lacks_have_bins_of_their_own_too() -> None:
 
 
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), max_size=40))
+@example([2.0**51 + 7])  # an odd whole number where cells are two wide
+@example([2.0**51 - 1])
 @settings(max_examples=60, deadline=None)
 def test_any_reference_has_a_grid_whose_bins_hold_it(values: list[float]) -> None:
     grid = fitted(np.array(values, float))
