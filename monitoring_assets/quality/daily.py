@@ -18,6 +18,8 @@ from monitoring_assets.retention.costs import measured_cost
 from monitoring_assets.retention.forgetting import forgotten_days
 from monitoring_assets.warehouse import replace_days, table, transaction
 
+# Decimals of a stored number: the last bits of a correlation depend on how threads share the rows, what is stored must not.
+DIGITS = 12
 STORED = pa.schema(
     {
         "day": pa.date32(), "check": pa.string(), "expectation": pa.string(), "column": pa.string(), "severity": pa.string(),
@@ -59,7 +61,7 @@ def _judge(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: Seque
             *_unreadable(connection, spec, judged),
             *_age(connection, spec, judged, now),
         ]
-        rows += [asdict(finding) | {"baseline_id": baseline_id} for finding in found]
+        rows += [asdict(finding) | {"observed": round(finding.observed, DIGITS), "baseline_id": baseline_id} for finding in found]
         findings += found
     connection.register("found", pa.Table.from_pylist(rows, STORED))
     with transaction(connection):
