@@ -18,8 +18,8 @@ from monitoring_assets.retention.costs import measured_cost
 from monitoring_assets.retention.forgetting import forgotten_days
 from monitoring_assets.warehouse import replace_days, table, transaction
 
-# Decimals of a stored number: the last bits of a correlation depend on how threads share the rows, what is stored must not.
-DIGITS = 12
+# Decimals of a stored number: the last bits of a correlation depend on how threads share the rows, what is stored should not.
+DIGITS = 9
 STORED = pa.schema(
     {
         "day": pa.date32(), "check": pa.string(), "expectation": pa.string(), "column": pa.string(), "severity": pa.string(),

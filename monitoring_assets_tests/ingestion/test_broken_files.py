@@ -9,6 +9,7 @@ import json
 import os
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from io import BytesIO
 from pathlib import Path
@@ -148,7 +149,10 @@ def test_any_file_is_accepted_quarantined_or_named_and_harms_no_other(tmp_path: 
         accounts = connection.execute("SELECT day, delivered_rows, unreadable FROM example.deliveries").fetchall()
         texts = connection.execute("SELECT count(*) FROM example.quarantine WHERE NOT json_valid(original)").fetchall()
         again = ingest_log(connection, spec, days_between(spec.start_day, DAYS[-1]))
-    assert again == told
+    # Of a damaged file every row is told the same; in which of its damages a thread ran first is its reason's wording.
+    assert [replace(day, unreadable=bool(day.unreadable)) for day in again] == [
+        replace(day, unreadable=bool(day.unreadable)) for day in told
+    ]
     assert texts == [(0,)] or "json" in extension  # DuckDB reads a comma too many, which is delivered as it came
     for day, delivered, unreadable in accounts:
         assert delivered == stored.get(day, 0) + refused.get(day, 0)
