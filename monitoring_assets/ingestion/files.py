@@ -18,7 +18,7 @@ import duckdb
 
 from monitoring_assets.ingestion import lines
 from monitoring_assets.monitor_spec import MonitorSpec, Source
-from monitoring_assets.warehouse import quoted
+from monitoring_assets.warehouse import literal, quoted
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -166,10 +166,6 @@ def told(error: Exception) -> str:
     printable = ["".join(c if c.isprintable() else repr(c)[1:-1] for c in line) for line in text.splitlines()]
     kept = [line for line in printable[1:] if line.startswith(("Original Line", "Expected Number", "Value when"))]
     return "; ".join([printable[0], *kept])[:500] if printable else type(error).__name__
-
-
-def literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
 
 
 def lacking(found: Collection[str], types: Mapping[str, str], optional: Collection[str], where: str = "the file") -> str:

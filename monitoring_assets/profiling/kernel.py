@@ -25,7 +25,7 @@ from monitoring_assets.profiling.grid import (
     NumericGrid,
     number_sql,
 )
-from monitoring_assets.warehouse import quoted
+from monitoring_assets.warehouse import literal, quoted
 
 # A grid is fitted on about this many rows, drawn in blocks; more do not change its bins.
 FIT_ROWS = 2_000_000
@@ -104,7 +104,7 @@ def write_profiles(
         for segment in (None, *segments):
             # Rows without a value of the segment column belong to no segment.
             within = rows if segment is None else f"(SELECT * FROM {rows} WHERE {quoted(segment)} IS NOT NULL)"
-            label = "NULL::VARCHAR" if segment is None else f"{_literal(segment + '=')} || {quoted(segment)}"
+            label = "NULL::VARCHAR" if segment is None else f"{literal(segment + '=')} || {quoted(segment)}"
             numeric = {column: x for column, x in expressions.items() if columns[column] == "numeric"}
             groups = _Groups(connection, within, label, numeric, weight)
             if len(groups.row_count) == 0:
@@ -144,7 +144,7 @@ def count_within(
     key = grid.key_sql(x) if grid.ranges else x
     count = "count(*)::DOUBLE" if weight is None else f"sum({quoted(weight)}::DOUBLE)"
     labels = {"NULL::VARCHAR": "true"}
-    labels |= {f"{_literal(name + '=')} || {quoted(name)}": f"{quoted(name)} IS NOT NULL" for name in segments}
+    labels |= {f"{literal(name + '=')} || {quoted(name)}": f"{quoted(name)} IS NOT NULL" for name in segments}
     parts = [
         f"SELECT day::DATE AS day, {label} AS segment, {key} AS key, {count} AS n FROM {rows} "
         f"WHERE {within(x, *edges)} AND {condition} GROUP BY ALL HAVING n > 0"
@@ -270,7 +270,7 @@ def _categorical_sql(connection: duckdb.DuckDBPyConnection, groups: _Groups, col
             f"HAVING count(key) > {EXACT_LIMIT}"
         )
         crowded = "gid IN (SELECT gid FROM crowded_groups)"
-        bucket = f"{_literal(BUCKET_PREFIX)} || left(md5(key), 2)"
+        bucket = f"{literal(BUCKET_PREFIX)} || left(md5(key), 2)"
         # Known categories are named even where they hold no row, so a day that is not crowded can be added to one that is.
         connection.execute(
             f"CREATE OR REPLACE TEMP TABLE counted_categories AS SELECT gid, sum(n) AS n, "
@@ -280,7 +280,7 @@ def _categorical_sql(connection: duckdb.DuckDBPyConnection, groups: _Groups, col
         )
     is_listed = f"key IS NOT NULL AND (n > 0 OR {crowded})"
     return f"""
-        SELECT day, segment, {_literal(column)} AS feature, 'categorical' AS kind, any_value(row_count) AS row_count,
+        SELECT day, segment, {literal(column)} AS feature, 'categorical' AS kind, any_value(row_count) AS row_count,
                any_value(squared_weight) AS squared_weight,
                coalesce(sum(n) FILTER (key IS NULL), 0) AS null_count, 0 AS nan_count, 0 AS infinite_count,
                NOT any_value({crowded}) AS is_exact,
@@ -337,7 +337,3 @@ def _array_counting(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
 def _row(connection: duckdb.DuckDBPyConnection, sql: str) -> tuple[Any, ...]:
     """The one row of a query. Fetched whole: DuckDB lets nobody register a table while a result is unfinished."""
     return connection.execute(sql).fetchall()[0]
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

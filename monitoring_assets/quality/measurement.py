@@ -15,7 +15,7 @@ import duckdb
 from monitoring_assets.monitor_spec import MonitorSpec
 from monitoring_assets.profiling.day_facts import finite, hours_before_end
 from monitoring_assets.quality.expectations import Expectation, shortened
-from monitoring_assets.warehouse import TYPE_NAMES, quoted
+from monitoring_assets.warehouse import TYPE_NAMES, literal, quoted
 
 # Kinds that count rows of a day.
 ROW_KINDS = ("not_null", "in_range", "in_set", "no_outliers", "unique_id")
@@ -161,12 +161,3 @@ def _by_day(connection: duckdb.DuckDBPyConnection, query: str) -> dict[date, dic
     found = connection.execute(query)
     names = [column[0] for column in found.description or []][1:]
     return {row[0]: dict(zip(names, row[1:], strict=True)) for row in found.fetchall()}
-
-
-def literal(text: str) -> str:
-    """Text as it stands in SQL.
-
-    >>> literal("it's")
-    "'it''s'"
-    """
-    return "'" + text.replace("'", "''") + "'"

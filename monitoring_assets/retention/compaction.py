@@ -12,7 +12,7 @@ from pathlib import Path
 import duckdb
 
 from monitoring_assets.errors import CompactionFailed
-from monitoring_assets.warehouse import Warehouse, quoted
+from monitoring_assets.warehouse import Warehouse, literal, quoted
 
 # How the two files are called inside DuckDB while one is copied into the other.
 OLD, NEW = "old_warehouse", "new_warehouse"
@@ -79,7 +79,7 @@ def _holding(path: Path) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect()
     try:
         connection.execute("SET enable_progress_bar = false")
-        connection.execute(f"ATTACH {_literal(path)} AS {OLD}")
+        connection.execute(f"ATTACH {literal(str(path))} AS {OLD}")
         connection.execute(f"CHECKPOINT {OLD}")
     except BaseException:
         connection.close()
@@ -88,7 +88,7 @@ def _holding(path: Path) -> duckdb.DuckDBPyConnection:
 
 
 def _copy_into(connection: duckdb.DuckDBPyConnection, copy: Path) -> None:
-    connection.execute(f"ATTACH {_literal(copy)} AS {NEW}")
+    connection.execute(f"ATTACH {literal(str(copy))} AS {NEW}")
     connection.execute(f"COPY FROM DATABASE {OLD} TO {NEW}")
     missing = set(_counts(connection, OLD).items()) ^ set(_counts(connection, NEW).items())
     connection.execute(f"CHECKPOINT {NEW}")
@@ -122,7 +122,3 @@ def _make_durable(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-
-def _literal(path: Path) -> str:
-    return "'" + str(path).replace("'", "''") + "'"
