@@ -45,7 +45,7 @@ def main() -> None:
 
 def backfill(home: Path) -> None:
     from monitoring_assets.orchestration.live import demo_instance, load_monitor
-    from monitoring_assets.orchestration.replay import MonitorDriver
+    from monitoring_assets.orchestration.monitor_driver import MonitorDriver
 
     with demo_instance(home) as instance:
         spec, definitions = load_monitor("flights")

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.dataset as ds
 
-from monitoring_assets.ingestion.prediction_logger import PredictionLogger
+from monitoring_assets.prediction_logging.prediction_logger import PredictionLogger
 
 THREADS, CALLS_A_SECOND, TARGET_US = 4, 10_000, 100
 FEATURES = {f"number_{place}": float(place) + 0.5 for place in range(8)} | {"country": "DE", "channel": "web"}

@@ -56,9 +56,9 @@ def drift(
     Exit status 0: quiet. 1: drifted. 2: nothing could be judged, or an error.
     """
     with _told(exit_code=2):
-        from monitoring_assets.drift.comparison import drift_report
-        from monitoring_assets.reporting.drift_page import write_page
-        from monitoring_assets.reporting.drift_terminal import as_json, print_report
+        from monitoring_assets.comparison.compare import drift_report
+        from monitoring_assets.comparison.page import write_page
+        from monitoring_assets.comparison.terminal import as_json, print_report
 
         report = drift_report(
             reference, current, features=_names(features), categorical=_names(categorical) or (), methods=_names(methods),

@@ -85,7 +85,8 @@ def test_mended_days_are_read_again_with_all_that_depends_on_them(project):
     write_day(home, SECOND, ROWS)
     # The profile needs a baseline; that is no asset of a day.
     driver = (
-        "from monitoring_assets.orchestration.live import *; from monitoring_assets.orchestration.replay import MonitorDriver\n"
+        "from monitoring_assets.orchestration.live import *\n"
+        "from monitoring_assets.orchestration.monitor_driver import MonitorDriver\n"
         "spec, definitions = load_monitor('example')\n"
         "with instance_at(Path('data').resolve()) as instance:\n"
         "    MonitorDriver(definitions, spec, instance).materialise('reference_baseline')"

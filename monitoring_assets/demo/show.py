@@ -18,7 +18,7 @@ from monitoring_assets.demo.replay import Replay, save_summary
 from monitoring_assets.errors import PermanentError
 from monitoring_assets.monitor_spec import MonitorSpec
 from monitoring_assets.orchestration.live import demo_instance, serve_command
-from monitoring_assets.orchestration.replay import MonitorDriver
+from monitoring_assets.orchestration.monitor_driver import MonitorDriver
 from monitoring_assets.retraining.registry import Registry
 from monitoring_assets.warehouse import Warehouse
 

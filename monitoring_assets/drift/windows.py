@@ -1,7 +1,7 @@
 """Which window of days is compared with which reference, and what becomes of it: the rows of the table `drift_scores`.
 
 A window is any number of days that end with the day it is told of. How two histograms are scored is in `scores.py`, how a score
-is judged in `thresholds.py`; reading and writing is `daily.py`'s.
+is judged in `thresholds.py`; reading and writing is `daily_scores.py`'s.
 """
 
 from collections.abc import Mapping, Sequence

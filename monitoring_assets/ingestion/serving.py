@@ -11,8 +11,8 @@ from typing import Any
 
 import duckdb
 
-from monitoring_assets.ingestion.segments import read_dropped
 from monitoring_assets.monitor_spec import MonitorSpec
+from monitoring_assets.prediction_logging.segments import read_dropped
 from monitoring_assets.warehouse import quoted, replace_days, table, transaction
 from monitoring_assets.warehouse_tables import TABLES
 

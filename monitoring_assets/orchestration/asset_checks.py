@@ -97,7 +97,7 @@ def _daily_checks(
 
 
 def _quality(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: list[date]) -> Iterator[DayResult]:
-    from monitoring_assets.quality.daily import judge_days
+    from monitoring_assets.quality.daily_findings import judge_days
 
     by_check: dict[tuple[date, str], list[Any]] = defaultdict(list)
     for finding in judge_days(connection, spec, days):

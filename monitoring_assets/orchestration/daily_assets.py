@@ -19,7 +19,7 @@ from monitoring_assets.orchestration.resources import MonitoringHome
 from monitoring_assets.warehouse import replace_days, table, transaction
 
 if TYPE_CHECKING:
-    from monitoring_assets.drift.daily import ScoredDays
+    from monitoring_assets.drift.daily_scores import ScoredDays
     from monitoring_assets.ingestion.delivery import Delivery
 
 # A daily asset is late when its newest partition is older than this.
@@ -88,9 +88,11 @@ def _inference_log(spec: MonitorSpec) -> dg.AssetsDefinition:
 def _daily_profile(spec: MonitorSpec) -> dg.AssetsDefinition:
     @_daily(spec, "daily_profile", ["inference_log", "reference_baseline"], "Mergeable counts of every column, per day.")
     def daily_profile(context: dg.AssetExecutionContext, monitoring_home: MonitoringHome) -> None:
-        from monitoring_assets.profiling.daily import profile_days
+        from monitoring_assets.baselines.in_force import baselines_in_force
+        from monitoring_assets.profiling.daily_profiles import profile_days
 
         with daily_work(context, monitoring_home, spec, "daily_profile", reads_rows=True) as (connection, days):
+            baselines_in_force(connection, spec, days)
             profiled = profile_days(connection, spec, days) if days else []
         for found in profiled:
             shown = numbers({"rows": found.rows, "missing_fraction": found.missing_fraction, "columns": found.columns})
@@ -104,7 +106,7 @@ def _drift_scores(spec: MonitorSpec) -> dg.AssetsDefinition:
     def drift_scores(context: dg.AssetExecutionContext, monitoring_home: MonitoringHome) -> None:
         import pandas as pd
 
-        from monitoring_assets.drift.daily import score_history
+        from monitoring_assets.drift.daily_scores import score_history
         from monitoring_assets.drift.verdicts import write_verdicts
         from monitoring_assets.retention.forgetting import forget_rows
 
@@ -149,7 +151,7 @@ def _labels(spec: MonitorSpec) -> dg.AssetsDefinition:
 def _performance(spec: MonitorSpec) -> dg.AssetsDefinition:
     @_daily(spec, "performance", ["inference_log", "labels"], "Realised metrics of the day, as a whole and by segment.")
     def performance(context: dg.AssetExecutionContext, monitoring_home: MonitoringHome) -> None:
-        from monitoring_assets.performance.daily import measure_days
+        from monitoring_assets.performance.daily_metrics import measure_days
 
         with daily_work(context, monitoring_home, spec, "performance", reads_rows=True) as (connection, days):
             if not days:

@@ -9,7 +9,7 @@ from monitoring_assets.orchestration.metadata import numbers, table_metadata
 from monitoring_assets.orchestration.resources import MonitoringHome, errors_for_dagster
 
 if TYPE_CHECKING:
-    from monitoring_assets.profiling.baselines import Baseline
+    from monitoring_assets.baselines.in_force import Baseline
 
 DECISION_TAG = "monitoring_assets/decision"
 
@@ -40,7 +40,7 @@ def _reference_baseline(spec: MonitorSpec) -> dg.AssetsDefinition:
         metadata=table_metadata(spec, "baselines"),
     )
     def reference_baseline(monitoring_home: MonitoringHome) -> dg.MaterializeResult:
-        from monitoring_assets.profiling.baselines import build_reference_baseline
+        from monitoring_assets.baselines.building import build_reference_baseline
 
         with errors_for_dagster(), monitoring_home.connect(spec) as connection:
             baseline = build_reference_baseline(connection, monitoring_home.located(spec))

@@ -8,7 +8,7 @@ import dagster as dg
 from monitoring_assets.ingestion.quarantine import Chosen, accounts, became, days_concerned, ranges
 from monitoring_assets.monitor_spec import MonitorSpec
 from monitoring_assets.orchestration.live import instance_at
-from monitoring_assets.orchestration.replay import MonitorDriver
+from monitoring_assets.orchestration.monitor_driver import MonitorDriver
 from monitoring_assets.orchestration.resources import MONITORING_HOME
 
 

@@ -6,10 +6,10 @@ from datetime import date
 import duckdb
 import numpy as np
 
+from monitoring_assets.baselines.in_force import baselines_in_force
 from monitoring_assets.monitor_spec import MonitorSpec
-from monitoring_assets.performance.daily import Standing, standing
+from monitoring_assets.performance.daily_metrics import Standing, standing
 from monitoring_assets.performance.realised import PRIMARY_METRIC
-from monitoring_assets.profiling.baselines import baselines_in_force
 from monitoring_assets.warehouse import table
 
 

@@ -12,8 +12,8 @@ from datetime import date
 
 import duckdb
 
+from monitoring_assets.baselines.day_facts import finite, hours_before_end
 from monitoring_assets.monitor_spec import MonitorSpec
-from monitoring_assets.profiling.day_facts import finite, hours_before_end
 from monitoring_assets.quality.expectations import Expectation, shortened
 from monitoring_assets.warehouse import TYPE_NAMES, literal, quoted
 

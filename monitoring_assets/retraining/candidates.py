@@ -11,17 +11,13 @@ from datetime import date, timedelta
 import duckdb
 import pandas as pd
 
+from monitoring_assets.baselines.building import build_candidate_baseline
+from monitoring_assets.baselines.in_force import Baseline, discard_candidate_baseline, put_in_force
 from monitoring_assets.errors import ChampionMissing, NotEnoughLabels
 from monitoring_assets.ingestion.reference import REFERENCE_ROWS, stage_reference
 from monitoring_assets.monitor_spec import MonitorSpec
-from monitoring_assets.performance.daily import labelled_predictions
+from monitoring_assets.performance.daily_metrics import labelled_predictions
 from monitoring_assets.performance.realised import PRIMARY_METRIC, realised_metrics
-from monitoring_assets.profiling.baselines import (
-    Baseline,
-    build_candidate_baseline,
-    discard_candidate_baseline,
-    put_in_force,
-)
 from monitoring_assets.retraining.decisions import find_verdict, store_verdict
 from monitoring_assets.retraining.gate import Verdict, judge
 from monitoring_assets.retraining.registry import CHALLENGER, PREVIOUS, RegisteredVersion, Registry

@@ -5,10 +5,10 @@ from datetime import date
 import duckdb
 import numpy as np
 
+from monitoring_assets.baselines.in_force import Baseline, baselines_in_force
 from monitoring_assets.monitor_spec import SEVERITIES, MonitorSpec, Severity
-from monitoring_assets.performance.daily import Standing, standing
+from monitoring_assets.performance.daily_metrics import Standing, standing
 from monitoring_assets.performance.realised import PRIMARY_METRIC
-from monitoring_assets.profiling.baselines import Baseline, baselines_in_force
 from monitoring_assets.retraining.gate import Verdict
 from monitoring_assets.retraining.policy import Decision, Evidence
 from monitoring_assets.warehouse import table

@@ -10,9 +10,9 @@ from pydantic import ValidationError
 
 from monitoring_assets.errors import SourceUnreadable
 from monitoring_assets.ingestion.prediction_log import ingest_log
-from monitoring_assets.ingestion.segments import write_dropped
 from monitoring_assets.ingestion.serving import measure_serving
 from monitoring_assets.monitor_spec import MonitorSpec
+from monitoring_assets.prediction_logging.segments import write_dropped
 from monitoring_assets.quality.expectations import expectations_of
 from monitoring_assets.quality.facts import ReferenceFacts
 from monitoring_assets_tests.dagster_monitor import DagsterMonitor, succeeded

@@ -11,8 +11,9 @@ import dagster as dg
 import numpy as np
 import pytest
 
+from monitoring_assets.baselines.building import build_candidate_baseline
+from monitoring_assets.baselines.in_force import put_in_force
 from monitoring_assets.monitor_spec import days_between
-from monitoring_assets.profiling.baselines import build_candidate_baseline, put_in_force
 from monitoring_assets_tests.dagster_monitor import ALL_TABLES, DagsterMonitor, succeeded
 from monitoring_assets_tests.example_monitor import EXAMPLE, example_rows, rounded, write_day, write_labels, write_reference
 

@@ -11,7 +11,7 @@ import pytest
 
 from monitoring_assets.monitor_spec import days_between
 from monitoring_assets.orchestration.model_assets import DECISION_TAG
-from monitoring_assets.quality.daily import judge_days
+from monitoring_assets.quality.daily_findings import judge_days
 from monitoring_assets.warehouse import Warehouse
 from monitoring_assets_tests.dagster_monitor import DagsterMonitor, succeeded
 from monitoring_assets_tests.example_monitor import example_rows, write_day, write_labels, write_reference

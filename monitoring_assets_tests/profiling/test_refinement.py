@@ -12,12 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from monitoring_assets.baselines.building import build_reference_baseline
 from monitoring_assets.drift.scores import Comparison
 from monitoring_assets.monitor_spec import MonitorSpec
-from monitoring_assets.profiling.baselines import build_reference_baseline, ensure_grids
 from monitoring_assets.profiling.histograms import Histogram, read_histograms
 from monitoring_assets.profiling.kernel import write_profiles
 from monitoring_assets.profiling.refinement import refine_profiles
+from monitoring_assets.profiling.stored_grids import ensure_grids
 from monitoring_assets.profiling.watched import watched_rows
 from monitoring_assets.warehouse import ensure_tables, replace_days, table
 from monitoring_assets_tests.example_monitor import contents, example_spec

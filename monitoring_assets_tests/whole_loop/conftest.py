@@ -10,7 +10,7 @@ import pytest
 from monitoring_assets.components.model_monitor import build_monitor
 from monitoring_assets.monitor_spec import MonitorSpec
 from monitoring_assets.orchestration.live import demo_instance
-from monitoring_assets.orchestration.replay import MonitorDriver
+from monitoring_assets.orchestration.monitor_driver import MonitorDriver
 from monitoring_assets.retraining.registry import Registry
 from monitoring_assets_tests.whole_loop import payments
 from monitoring_assets_tests.whole_loop.dagster_dev import DagsterDev

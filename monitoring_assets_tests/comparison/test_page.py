@@ -6,8 +6,8 @@ from html.parser import HTMLParser
 import numpy as np
 import pandas as pd
 
-from monitoring_assets.drift.comparison import drift_report
-from monitoring_assets.reporting.drift_page import page
+from monitoring_assets.comparison.compare import drift_report
+from monitoring_assets.comparison.page import page
 
 HOSTILE = "<script>alert(1)</script>\"'&\x1b[2J"
 

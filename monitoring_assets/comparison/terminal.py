@@ -1,10 +1,10 @@
-"""A comparison of two tables as text for a terminal and as JSON for programs; the page is `drift_page.py`."""
+"""A comparison of two tables as text for a terminal and as JSON for programs; the page is `page.py`."""
 
 import json
 import math
 from typing import TYPE_CHECKING, Any
 
-from monitoring_assets.drift.drift_report import DriftReport
+from monitoring_assets.comparison.drift_report import DriftReport
 
 if TYPE_CHECKING:
     from rich.table import Table

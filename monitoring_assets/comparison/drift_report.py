@@ -1,11 +1,11 @@
-"""What a comparison of two tables found, for whoever prints or draws it. Making it is `comparison.py`'s."""
+"""What a comparison of two tables found, for whoever prints or draws it. Making it is `compare.py`'s."""
 
 from dataclasses import dataclass
 from functools import cached_property
 
 import pandas as pd
 
-from monitoring_assets.drift.common_columns import Column
+from monitoring_assets.comparison.common_columns import Column
 from monitoring_assets.profiling.histograms import Histogram
 
 

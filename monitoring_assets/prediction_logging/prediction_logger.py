@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 from zoneinfo import ZoneInfo
 
 from monitoring_assets.errors import LoggerMisconfigured
-from monitoring_assets.ingestion.segment_buffer import LoggerStats, SegmentBuffer, told
+from monitoring_assets.prediction_logging.segment_buffer import LoggerStats, SegmentBuffer, told
 
 if TYPE_CHECKING:
-    from monitoring_assets.ingestion.segments import Kind, RowConverter
     from monitoring_assets.monitor_spec import MonitorSpec
+    from monitoring_assets.prediction_logging.segments import Kind, RowConverter
 
 _Predict = TypeVar("_Predict", bound=Callable[..., Any])
 
@@ -309,7 +309,7 @@ _RESULT_NAMES = {"predicted_class", "model_version", "prediction_id", "at", "lat
 
 def _converter(kinds: Mapping[str, "Kind"], event_time: str, time_zone: str) -> "RowConverter":
     """Loads pyarrow, now rather than when the first rows are flushed, for importing keeps every other thread waiting."""
-    from monitoring_assets.ingestion.segments import RowConverter
+    from monitoring_assets.prediction_logging.segments import RowConverter
 
     try:
         zone = ZoneInfo(time_zone)

@@ -12,17 +12,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from monitoring_assets.baselines.building import build_candidate_baseline, build_reference_baseline
+from monitoring_assets.baselines.in_force import discard_candidate_baseline, put_in_force
 from monitoring_assets.demo.flights import FEATURES, load_flights
 from monitoring_assets.errors import ExpectationUnusable
 from monitoring_assets.ingestion.prediction_log import ingest_log
 from monitoring_assets.monitor_spec import MonitorSpec, days_between
-from monitoring_assets.profiling.baselines import (
-    build_candidate_baseline,
-    build_reference_baseline,
-    discard_candidate_baseline,
-    put_in_force,
-)
-from monitoring_assets.quality.daily import judge_days
+from monitoring_assets.quality.daily_findings import judge_days
 from monitoring_assets.quality.expectations import Volume
 from monitoring_assets.quality.facts import read_facts, weekday_volumes
 from monitoring_assets.quality.findings import Finding

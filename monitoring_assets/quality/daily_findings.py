@@ -7,9 +7,9 @@ from datetime import UTC, date, datetime
 import duckdb
 import pyarrow as pa
 
+from monitoring_assets.baselines.in_force import baselines_in_force
 from monitoring_assets.errors import BaselineMissing
 from monitoring_assets.monitor_spec import MonitorSpec, Severity
-from monitoring_assets.profiling.baselines import baselines_in_force
 from monitoring_assets.quality.declared import evaluate_declared
 from monitoring_assets.quality.expectations import GX_NAMES, READABLE_SOURCE, ReferenceFacts
 from monitoring_assets.quality.facts import read_facts

@@ -4,11 +4,11 @@ from datetime import timedelta
 
 import pytest
 
-from monitoring_assets.drift.daily import score_history
+from monitoring_assets.baselines.building import build_reference_baseline
+from monitoring_assets.drift.daily_scores import score_history
 from monitoring_assets.ingestion.prediction_log import ingest_log
 from monitoring_assets.monitor_spec import days_between
-from monitoring_assets.profiling.baselines import build_reference_baseline
-from monitoring_assets.profiling.daily import profile_days
+from monitoring_assets.profiling.daily_profiles import profile_days
 from monitoring_assets.warehouse import table
 from monitoring_assets_tests.example_monitor import FIRST, example_spec, example_warehouse, write_day
 

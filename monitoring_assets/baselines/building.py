@@ -1,44 +1,25 @@
-"""Baselines: what current days are compared with. Made from a reference's rows, or from profiles when a model is promoted.
+"""Making baselines: from a reference's rows, or from profiles and cross-validated predictions when a model is retrained.
 
-A baseline is kept as its daily profiles, so its day-to-day variation stays known. It counts from `valid_from` on; a day is
-always scored against the baseline that was in force on it, so scoring history again gives the same table.
+A baseline is kept as its daily profiles, so its day-to-day variation stays known. Which one counts on a day is `in_force.py`'s.
 """
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import date
 
 import duckdb
-import numpy as np
 import pandas as pd
 
-from monitoring_assets.errors import BaselineMissing
+from monitoring_assets.baselines.day_facts import copy_first_facts, write_day_facts
+from monitoring_assets.baselines.in_force import Baseline, select_baselines
 from monitoring_assets.ingestion.reference import REFERENCE_ROWS, stage_reference
-from monitoring_assets.monitor_spec import CONFIDENCE, MonitorSpec
-from monitoring_assets.profiling.day_facts import copy_first_facts, write_day_facts
-from monitoring_assets.profiling.grid import CategoryGrid, Grid, NumericGrid
-from monitoring_assets.profiling.kernel import fit_grids, write_profiles
+from monitoring_assets.monitor_spec import MonitorSpec
+from monitoring_assets.profiling.kernel import write_profiles
 from monitoring_assets.profiling.refinement import refine_profiles
 from monitoring_assets.profiling.sample import write_samples
+from monitoring_assets.profiling.stored_grids import ensure_grids
 from monitoring_assets.profiling.watched import watched_rows
 from monitoring_assets.warehouse import quoted, table, transaction
 from monitoring_assets.warehouse_tables import PROFILE_COLUMNS, tables_of
-
-
-@dataclass(frozen=True)
-class Baseline:
-    """A row of the table `baselines`; see `warehouse_tables.TABLES` for the meaning of each field."""
-
-    baseline_id: str
-    sequence: int
-    valid_from: date | None
-    first_day: date
-    last_day: date
-    row_count: int
-    model_version: str | None
-    metric: str | None
-    metric_value: float | None
 
 
 def build_reference_baseline(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) -> Baseline:
@@ -105,7 +86,7 @@ def build_candidate_baseline(
         refine_profiles(connection, spec, "staged_profiles", rows, columns)
         connection.unregister("candidate_predictions")
         # A retried run brings the baseline of the same version again: in place of its first try, never of one in force.
-        earlier = _select(connection, spec, "model_version = ?", [model_version])
+        earlier = select_baselines(connection, spec, "model_version = ?", [model_version])
         if any(baseline.valid_from for baseline in earlier):
             return next(baseline for baseline in earlier if baseline.valid_from)
         newest = connection.execute(f"SELECT max(sequence) FROM {table(spec, 'baselines')}").fetchone()
@@ -115,90 +96,6 @@ def build_candidate_baseline(
         write_day_facts(connection, spec, baseline.baseline_id, rows)
         copy_first_facts(connection, spec, baseline.baseline_id, first, last)
         return baseline
-
-
-def put_in_force(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, model_version: str, valid_from: date) -> Baseline:
-    """Let the baseline of a promoted model count from a day on. Repeating it changes nothing.
-
-    Raises
-    ------
-    BaselineMissing
-        When the model brought no baseline.
-    """
-    found = _select(connection, spec, "model_version = ?", [model_version])
-    if not found:
-        raise BaselineMissing(f"model version {model_version} of {spec.name} has no baseline; retrain to make one")
-    if found[0].valid_from is None:
-        connection.execute(
-            f"UPDATE {table(spec, 'baselines')} SET valid_from = ? WHERE sequence = ?", [valid_from, found[0].sequence]
-        )
-    return _select(connection, spec, "sequence = ?", [found[0].sequence])[0]
-
-
-def discard_candidate_baseline(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, model_version: str) -> None:
-    """Forget the baseline of a refused candidate."""
-    with transaction(connection):
-        where = f"(SELECT baseline_id FROM {table(spec, 'baselines')} WHERE model_version = ? AND valid_from IS NULL)"
-        for name in ("baseline_profiles", "baseline_sample", "baseline_facts"):
-            connection.execute(f"DELETE FROM {table(spec, name)} WHERE baseline_id IN {where}", [model_version])
-        connection.execute(
-            f"DELETE FROM {table(spec, 'baselines')} WHERE model_version = ? AND valid_from IS NULL", [model_version]
-        )
-
-
-def baselines_in_force(
-    connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: Sequence[date]
-) -> list[tuple[Baseline, list[date]]]:
-    """Each baseline with the days it judges: of those valid on a day, the latest made.
-
-    Raises
-    ------
-    BaselineMissing
-        When there is none at all, or none that goes back to one of the days.
-    """
-    valid = _select(connection, spec, "valid_from IS NOT NULL", [])
-    if not valid:
-        raise BaselineMissing(
-            f"{spec.name} has no reference baseline yet. Materialise the asset {spec.name}/reference_baseline, then this again."
-        )
-    judged: dict[int, tuple[Baseline, list[date]]] = {}
-    for day in days:
-        current = next((b for b in valid if b.valid_from and b.valid_from <= day), None)
-        if current is None:
-            raise BaselineMissing(
-                f"no baseline of {spec.name} was in force on {day}, the earliest is from {valid[-1].valid_from}. "
-                f"Materialise the asset {spec.name}/reference_baseline, then this again."
-            )
-        judged.setdefault(current.sequence, (current, []))[1].append(day)
-    return list(judged.values())
-
-
-def ensure_grids(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, rows: str, columns: dict[str, str]) -> dict[str, Grid]:
-    """The monitor's grids; columns that have none get one now, for good, from the rows of a relation.
-
-    A probability's range is known, so the grid of a score needs no rows and is the same for every model.
-    """
-    grids_table = table(spec, "profile_grids")
-    grids: dict[str, Grid] = {}
-    for name, lowers, uppers, scales, atoms, starts, categories in connection.execute(
-        f"SELECT feature, lowers, uppers, scales, atoms, starts, categories FROM {grids_table} WHERE bin_lower IS NULL"
-    ).fetchall():
-        if categories is None:
-            grids[name] = NumericGrid.stored(lowers, uppers, scales, atoms, starts)
-        else:
-            grids[name] = CategoryGrid(tuple(categories))
-    missing = {name: kind for name, kind in columns.items() if name not in grids}
-    made: dict[str, Grid] = {}
-    for name, lowest in ((spec.prediction.score, 0.0), (CONFIDENCE, 0.5)):
-        if name in missing:
-            del missing[name]
-            edges = np.linspace(lowest, 1.0, 1 + (1 << 13))
-            made[name] = NumericGrid.fitted(edges, np.ones(len(edges)))
-    made |= fit_grids(connection, rows, missing)
-    for name, grid in made.items():
-        values = [*grid.fields, None] if isinstance(grid, NumericGrid) else [None] * 5 + [list(grid.known)]
-        connection.execute(f"INSERT INTO {grids_table} VALUES (?, ?, ?, ?, ?, ?, ?, NULL, NULL)", [name, *values])
-    return grids | made
 
 
 def _stage(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) -> None:
@@ -236,12 +133,4 @@ def _store(
         "?::VARCHAR AS model_version, ?::VARCHAR AS metric, ?::DOUBLE AS metric_value FROM staged_profiles WHERE segment IS NULL",
         [baseline_id, sequence, valid_from, next(iter(spec.features)), model_version, metric, metric_value],
     )
-    return _select(connection, spec, "sequence = ?", [sequence])[0]
-
-
-def _select(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, where: str, parameters: list[object]) -> list[Baseline]:
-    columns = ", ".join(Baseline.__dataclass_fields__)
-    rows = connection.execute(
-        f"SELECT {columns} FROM {table(spec, 'baselines')} WHERE {where} ORDER BY sequence DESC", parameters
-    ).fetchall()
-    return [Baseline(*row) for row in rows]
+    return select_baselines(connection, spec, "sequence = ?", [sequence])[0]

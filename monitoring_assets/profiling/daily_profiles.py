@@ -9,10 +9,10 @@ from datetime import date
 import duckdb
 
 from monitoring_assets.monitor_spec import MonitorSpec
-from monitoring_assets.profiling.baselines import baselines_in_force, ensure_grids
 from monitoring_assets.profiling.kernel import write_profiles
 from monitoring_assets.profiling.refinement import refine_profiles
 from monitoring_assets.profiling.sample import write_samples
+from monitoring_assets.profiling.stored_grids import ensure_grids
 from monitoring_assets.profiling.watched import watched_rows
 from monitoring_assets.warehouse import replace_days, table, transaction
 from monitoring_assets.warehouse_tables import PROFILE_COLUMNS
@@ -29,16 +29,11 @@ class ProfiledDay:
 
 
 def profile_days(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: Sequence[date]) -> list[ProfiledDay]:
-    """Replace the profiles and the samples of these days by those of `inference_log` now.
-
-    Raises
-    ------
-    BaselineMissing
-        When there is no baseline yet: bins come from the reference.
+    """Replace the profiles and the samples of these days by those of `inference_log` now. Bins come from the reference, so there
+    must be a baseline.
     """
     listed = ", ".join(f"DATE '{day}'" for day in days)
     rows = watched_rows(spec, f"(SELECT * FROM {table(spec, 'inference_log')} WHERE day IN ({listed}))")
-    baselines_in_force(connection, spec, days)
     profiles, samples = table(spec, "daily_profile"), table(spec, "daily_sample")
     with transaction(connection):
         grids = ensure_grids(connection, spec, rows, spec.watched_columns)

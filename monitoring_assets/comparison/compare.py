@@ -14,14 +14,14 @@ import duckdb
 import numpy as np
 import pandas as pd
 
-from monitoring_assets.drift.common_columns import KINDS, Column, alias_sql, common_columns
-from monitoring_assets.drift.drift_report import DriftReport
+from monitoring_assets.comparison.common_columns import KINDS, Column, alias_sql, common_columns
+from monitoring_assets.comparison.drift_report import DriftReport
+from monitoring_assets.comparison.shuffling import shuffled_thresholds
 from monitoring_assets.drift.kinds import kinds_of_change
 from monitoring_assets.drift.multivariate import ALL_FEATURES
 from monitoring_assets.drift.multivariate_scores import compare_samples
 from monitoring_assets.drift.multivariate_thresholds import COMPARED_ROWS
 from monitoring_assets.drift.scores import Comparison
-from monitoring_assets.drift.shuffling import shuffled_thresholds
 from monitoring_assets.drift.thresholds import ALMOST_ONE, SCALES, CalibratedThreshold, judge
 from monitoring_assets.drift.windows import DIGITS
 from monitoring_assets.errors import ColumnUnusable, ComparisonImpossible, SourceUnreadable

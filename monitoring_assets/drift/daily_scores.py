@@ -8,13 +8,13 @@ import duckdb
 import numpy as np
 import pandas as pd
 
+from monitoring_assets.baselines.in_force import Baseline, baselines_in_force
 from monitoring_assets.drift.calibration import calibrate
 from monitoring_assets.drift.multivariate import ALL_FEATURES
 from monitoring_assets.drift.multivariate_scores import score_samples
 from monitoring_assets.drift.thresholds import CalibratedThreshold, CutKey, read_thresholds
 from monitoring_assets.drift.windows import score_days
 from monitoring_assets.monitor_spec import MonitorSpec
-from monitoring_assets.profiling.baselines import Baseline, baselines_in_force
 from monitoring_assets.profiling.histograms import Histogram, Key, read_histograms
 from monitoring_assets.warehouse import table
 

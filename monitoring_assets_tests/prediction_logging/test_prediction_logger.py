@@ -25,8 +25,8 @@ import pytest
 from monitoring_assets.drift.distances import psi
 from monitoring_assets.errors import LoggerMisconfigured
 from monitoring_assets.ingestion.prediction_log import ingest_log
-from monitoring_assets.ingestion.prediction_logger import PredictionLogger, high_risk, low_confidence
-from monitoring_assets.ingestion.segments import read_dropped
+from monitoring_assets.prediction_logging.prediction_logger import PredictionLogger, high_risk, low_confidence
+from monitoring_assets.prediction_logging.segments import read_dropped
 from monitoring_assets_tests.example_monitor import FIRST, SECOND, contents, example_spec, example_warehouse
 from monitoring_assets_tests.profiling.profiles import grid_of, profile
 
@@ -53,7 +53,7 @@ def dropped(root: Path) -> int:
 
 def run(script: str, *arguments: object, **kwargs) -> subprocess.CompletedProcess:
     """A serving process of its own."""
-    code = "import sys, os, time\nfrom monitoring_assets.ingestion.prediction_logger import PredictionLogger\n"
+    code = "import sys, os, time\nfrom monitoring_assets.prediction_logging.prediction_logger import PredictionLogger\n"
     command = [sys.executable, "-c", code + textwrap.dedent(script), *map(str, arguments)]
     return subprocess.run(command, check=False, timeout=60, capture_output=True, text=True, **kwargs)
 

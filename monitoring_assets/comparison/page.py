@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from monitoring_assets.drift.comparison import EXACT_WHOLE
-from monitoring_assets.drift.drift_report import DriftReport
+from monitoring_assets.comparison.compare import EXACT_WHOLE
+from monitoring_assets.comparison.drift_report import DriftReport
+from monitoring_assets.comparison.terminal import number, printable, shortened
 from monitoring_assets.errors import ComparisonImpossible
 from monitoring_assets.profiling.histograms import Histogram
 from monitoring_assets.profiling.kernel import BUCKET_PREFIX
-from monitoring_assets.reporting.drift_terminal import number, printable, shortened
 
 # Bars of a number's histogram, and the share of rows beyond either end that is told instead of drawn.
 BARS, TAIL = 30, 0.005

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from monitoring_assets.ingestion.segments import RowConverter
+    from monitoring_assets.prediction_logging.segments import RowConverter
 
 _LOG = logging.getLogger(__name__)
 
@@ -160,7 +160,7 @@ class SegmentBuffer:
             time.sleep(PAUSE_SECONDS)
 
     def _write(self) -> None:
-        from monitoring_assets.ingestion.segments import write_dropped, write_segment
+        from monitoring_assets.prediction_logging.segments import write_dropped, write_segment
 
         for (day, is_text), batches in list(self._unwritten.items()):
             name = self._name(day) + ("-text" if is_text else "")
