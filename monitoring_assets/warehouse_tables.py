@@ -184,7 +184,7 @@ TABLES: dict[str, dict[str, tuple[str, str]]] = {
         "severity": ("VARCHAR", "minor, moderate or severe"),
         "message": ("VARCHAR", "what was found"),
         "route": ("VARCHAR", "environment variable that names the receiver"),
-        "delivered": ("BOOLEAN", "whether the receiver took it; if not, the next finding is sent with it"),
+        "delivered": ("BOOLEAN", "whether the receiver accepted it; if not, every later tick tries again"),
         "reason": ("VARCHAR", "why it was not delivered"),
     },
     "costs": {

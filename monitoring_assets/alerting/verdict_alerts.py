@@ -1,4 +1,4 @@
-"""Alerts: what is worth telling of a day, to whom it was told, and that it is told once. How a message travels is apprise's.
+"""Alerts: which findings of a day are sent to whom, each once, and again after a failure. Delivery itself is apprise's.
 
 Routes name environment variables, so no address or token reaches the YAML, the warehouse or a log.
 """
@@ -13,7 +13,7 @@ import duckdb
 from monitoring_assets.drift.verdicts import drift_verdicts
 from monitoring_assets.monitor_spec import SEVERITIES, AlertRoute, MonitorSpec, Severity
 from monitoring_assets.performance.verdicts import performance_verdicts
-from monitoring_assets.warehouse import table
+from monitoring_assets.warehouse import table, transaction
 
 
 @dataclass(frozen=True)
@@ -36,22 +36,23 @@ def alerts_of(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, subject:
     return [Alert(day, subject, severity, reason) for severity, reason in found if severity is not None and severity != "ok"]
 
 
-def untold(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, route: AlertRoute, alerts: Sequence[Alert]) -> list[Alert]:
-    """Those grave enough for a route that it has not been given yet."""
-    told = set(
-        connection.execute(
-            f"SELECT day, subject, severity FROM {table(spec, 'alerts')} WHERE route = ? AND delivered", [route.url_env]
-        ).fetchall()
-    )
-    enough = SEVERITIES.index(route.minimum_severity)
-    return [a for a in alerts if SEVERITIES.index(a.severity) >= enough and (a.day, a.subject, a.severity) not in told]
+def unsent(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, route: AlertRoute, alerts: Sequence[Alert]) -> list[Alert]:
+    """Those of these alerts, and of earlier ones that failed, which a route should have and has not received."""
+    stored = connection.execute(
+        f"SELECT day, subject, severity, message, delivered FROM {table(spec, 'alerts')} WHERE route = ? ORDER BY day, subject",
+        [route.url_env],
+    ).fetchall()
+    received = {row[:3] for row in stored if row[4]}
+    minimum = SEVERITIES.index(route.minimum_severity)
+    due = {(a.day, a.subject, a.severity): a for a in (*(Alert(*row[:4]) for row in stored), *alerts)}
+    return [alert for key, alert in due.items() if key not in received and SEVERITIES.index(alert.severity) >= minimum]
 
 
 def send(spec: MonitorSpec, route: AlertRoute, alerts: Sequence[Alert]) -> str | None:
-    """Give a route its alerts as one message. Returns why it was not delivered, None when it was."""
+    """Send a route its alerts as one message. Returns why that failed, None where it did not."""
     address = os.environ.get(route.url_env)
     if not address:
-        return f"environment variable {route.url_env} is not set"
+        return f"the environment variable {route.url_env} is not set"
     try:
         import apprise
     except ImportError:
@@ -62,12 +63,18 @@ def send(spec: MonitorSpec, route: AlertRoute, alerts: Sequence[Alert]) -> str |
     gravest = max((alert.severity for alert in alerts), key=SEVERITIES.index)
     body = "\n".join(f"{alert.day} {alert.subject} {alert.severity}: {alert.message}" for alert in alerts)
     delivered = courier.notify(title=f"{spec.name}: {gravest}", body=body)
-    return None if delivered else "the receiver did not take it"
+    return None if delivered else "the receiver refused it or did not answer"
 
 
-def record(
+def store_outcome(
     connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, route: AlertRoute, alerts: Sequence[Alert], failure: str | None
 ) -> None:
-    """Keep what was told to a route, or why it was not."""
+    """Store that these alerts were delivered, or why not, in place of an earlier failure."""
+    target = table(spec, "alerts")
     rows = [(a.day, a.subject, a.severity, a.message, route.url_env, failure is None, failure) for a in alerts]
-    connection.executemany(f"INSERT INTO {table(spec, 'alerts')} VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+    with transaction(connection):
+        connection.executemany(
+            f"DELETE FROM {target} WHERE day = ? AND subject = ? AND severity = ? AND route = ?",
+            [(a.day, a.subject, a.severity, route.url_env) for a in alerts],
+        )
+        connection.executemany(f"INSERT INTO {target} VALUES (?, ?, ?, ?, ?, ?, ?)", rows)

@@ -16,6 +16,8 @@ WATCHED = ("drift_scores", "performance", "reference_baseline")
 # What an asset's verdict is about.
 SUBJECTS = {"drift_scores": "drift", "performance": "performance"}
 HISTORY_TAGS = {"dagster/backfill", REOPENED_TAG}
+# In the alert sensor's cursor: how many routes have not received what is due. Unknown, the warehouse is asked.
+UNSENT = "unsent"
 # Events read a tick; the rest waits for the next. It is what Dagster returns at once.
 PAGE = 1000
 
@@ -68,7 +70,10 @@ def build_retrain_sensor(spec: MonitorSpec) -> dg.SensorDefinition:
 
 
 def build_alert_sensor(spec: MonitorSpec) -> dg.SensorDefinition:
-    """`alert_on_severity`: tells every route of the newest day's drift and performance, once. Backfills are history: not told."""
+    """`alert_on_severity`: sends each route the newest day's findings on drift and performance, once. Backfills are history.
+
+    What a route did not receive is sent again by every later tick, until it is delivered.
+    """
 
     @dg.sensor(
         name=f"{spec.name}_alert_on_severity",
@@ -77,29 +82,39 @@ def build_alert_sensor(spec: MonitorSpec) -> dg.SensorDefinition:
         description="Sends the newest day's drift and performance findings to the monitor's alert routes, each once.",
     )
     def alert_on_severity(context: dg.SensorEvaluationContext, monitoring_home: MonitoringHome) -> dg.SensorResult:
-        from monitoring_assets.alerting.verdict_alerts import alerts_of, record, send, untold
-
         seen: dict[str, int] = json.loads(context.cursor) if context.cursor else {}
         events, cursor = _new_events(context.instance, spec, seen)
-        newest = _newest_days(events)
-        if not newest or _all_from_backfills(context.instance, events):
+        newest = {} if _all_from_backfills(context.instance, events) else _newest_days(events)
+        if not newest and not seen.get(UNSENT, True):
             return dg.SensorResult(skip_reason="no new day was judged, except by a backfill", cursor=json.dumps(cursor))
-        home, told = monitoring_home.with_patience(PATIENCE_SECONDS), []
         try:
-            with home.connect(spec) as connection:
-                alerts = [alert for subject, day in newest.items() for alert in alerts_of(connection, spec, subject, day)]
-                due = [(route, untold(connection, spec, route, alerts)) for route in spec.alerts]
-            for route, mine in due:
-                if mine:
-                    failure = send(spec, route, mine)
-                    with home.connect(spec) as connection:
-                        record(connection, spec, route, mine, failure)
-                    told.append(f"{route.url_env}: {len(mine)} alert(s) {failure or 'delivered'}")
+            outcomes, failures = _send_alerts(monitoring_home.with_patience(PATIENCE_SECONDS), spec, newest)
         except (BaselineMissing, WarehouseLocked) as error:
             return dg.SensorResult(skip_reason=str(error), cursor=context.cursor)
-        return dg.SensorResult(skip_reason="; ".join(told) or "nothing worth an alert", cursor=json.dumps(cursor))
+        return dg.SensorResult(
+            skip_reason="; ".join(outcomes) or "no finding is severe enough for a route",
+            cursor=json.dumps(cursor | {UNSENT: failures}),
+        )
 
     return alert_on_severity
+
+
+def _send_alerts(home: MonitoringHome, spec: MonitorSpec, newest: dict[str, date]) -> tuple[list[str], int]:
+    """Send what is due. Returns one line per route that had something, and how many of them failed."""
+    from monitoring_assets.alerting.verdict_alerts import alerts_of, send, store_outcome, unsent
+
+    with home.connect(spec) as connection:
+        alerts = [alert for subject, day in newest.items() for alert in alerts_of(connection, spec, subject, day)]
+        due = [(route, unsent(connection, spec, route, alerts)) for route in spec.alerts]
+    outcomes, failures = [], 0
+    for route, mine in due:
+        if mine:
+            failure = send(spec, route, mine)
+            with home.connect(spec) as connection:
+                store_outcome(connection, spec, route, mine, failure)
+            outcomes.append(f"{route.url_env}: {len(mine)} alert(s) {f'not delivered, {failure}' if failure else 'delivered'}")
+            failures += failure is not None
+    return outcomes, failures
 
 
 def _newest_days(events: list[dg.EventLogRecord]) -> dict[str, date]:

@@ -1,4 +1,4 @@
-"""Laws of `alert_on_severity`, with a real receiver on loopback: every grave finding is told once, and kept."""
+"""Laws of `alert_on_severity`, with a real receiver on loopback: every severe finding is sent once, and stored."""
 
 import json
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from monitoring_assets_tests.example_monitor import write_day, write_reference
 pytest.importorskip("apprise", reason="alerts need the extra `alerts`")
 
 ROWS = 200
-QUIET, DRIFTED = date(2026, 3, 10), date(2026, 3, 11)
+QUIET, DRIFTED, NEXT = days_between(date(2026, 3, 10), date(2026, 3, 12))
 ADDRESS = "EXAMPLE_ALERTS"
 
 
@@ -73,7 +73,7 @@ def score(monitor: DagsterMonitor, day: date, **tags: str) -> None:
     succeeded(monitor.materialise("inference_log", "daily_profile", "drift_scores", tags=ends | tags))
 
 
-def test_a_drifted_day_is_told_once_even_when_the_cursor_is_lost(monitor, receiver) -> None:
+def test_a_drifted_day_is_sent_once_even_when_the_cursor_is_lost(monitor, receiver) -> None:
     score(monitor, DRIFTED)
     for lost in (False, False, True):
         monitor.tick("alert_on_severity", cursor_lost=lost)
@@ -86,7 +86,7 @@ def test_a_drifted_day_is_told_once_even_when_the_cursor_is_lost(monitor, receiv
     ]
 
 
-def test_a_quiet_day_and_a_backfill_are_not_told(monitor, receiver) -> None:
+def test_a_quiet_day_and_a_backfill_are_not_sent(monitor, receiver) -> None:
     score(monitor, QUIET)
     monitor.tick("alert_on_severity")
     score(monitor, DRIFTED, **{"dagster/backfill": "of-history"})
@@ -94,15 +94,33 @@ def test_a_quiet_day_and_a_backfill_are_not_told(monitor, receiver) -> None:
     assert receiver.messages == []
 
 
-def test_an_alert_that_was_not_taken_is_kept_with_the_reason_and_told_later(monitor, receiver) -> None:
+@pytest.mark.parametrize("cursor_lost", [False, True])
+def test_an_alert_whose_receiver_was_down_is_delivered_by_a_later_tick_with_no_new_day(monitor, receiver, cursor_lost) -> None:
+    receiver.is_open = False
+    score(monitor, DRIFTED)
+    for _ in range(2):
+        tick = monitor.tick("alert_on_severity")
+        assert "not delivered, the receiver refused it or did not answer" in str(tick.skip_message)
+        assert monitor.rows("SELECT delivered FROM example.alerts") == [(False,)]
+    receiver.is_open = True
+    monitor.tick("alert_on_severity", cursor_lost=cursor_lost)
+    monitor.tick("alert_on_severity")
+    (message,) = receiver.messages
+    assert "2026-03-11 drift severe" in message
+    assert monitor.rows("SELECT delivered, reason FROM example.alerts") == [(True, None)]
+
+
+def test_an_alert_that_waited_goes_out_with_the_next_day_s(monitor, receiver) -> None:
     receiver.is_open = False
     score(monitor, DRIFTED)
     monitor.tick("alert_on_severity")
-    assert monitor.rows("SELECT delivered, reason FROM example.alerts") == [(False, "the receiver did not take it")]
     receiver.is_open = True
-    score(monitor, DRIFTED)
+    write_day(monitor.home, NEXT, ROWS, shift=3)
+    score(monitor, NEXT)
     monitor.tick("alert_on_severity")
-    assert len(receiver.messages) == 1
+    (message,) = receiver.messages
+    assert "2026-03-11 drift severe" in message
+    assert "2026-03-12 drift severe" in message
 
 
 def test_a_route_without_an_address_says_so(monitor, monkeypatch) -> None:
