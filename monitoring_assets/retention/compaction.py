@@ -1,7 +1,7 @@
 """Giving the space of deleted rows back to the disk: the warehouse is copied into a new file, which takes the old one's place.
 
-DuckDB 2.0 reuses the space of deleted rows, but its file does not shrink: measured, DELETE of 5/6 of a 104 MiB file, CHECKPOINT
-and VACUUM leave 104 MiB, a copy has 18. What is deleted is not decided here.
+DuckDB 2.0 reuses the space of deleted rows, but its file does not shrink: after deleting 5/6 of a 104 MiB file, CHECKPOINT and
+VACUUM leave 104 MiB, while a copy takes 18. Which rows are deleted is decided in `forgetting.py`.
 """
 
 import os
@@ -56,10 +56,10 @@ def compact(warehouse: Warehouse) -> Compacted:
     if not path.exists():
         raise CompactionFailed(f"there is no warehouse at {path}; MONITORING_ASSETS_HOME says in which folder it lies")
     copy = path.with_name(f"{path.name}.compacting")
-    connection = warehouse.patiently(lambda: _holding(path))
+    connection = warehouse.patiently(lambda: _attached(path))
     try:
         before = path.stat().st_size
-        _discard(copy)  # what a killed compaction left
+        _discard(copy)  # left behind by a killed compaction
         _copy_into(connection, copy)
         os.replace(copy, path)
         _make_durable(path.parent)
@@ -71,7 +71,7 @@ def compact(warehouse: Warehouse) -> Compacted:
     return Compacted(before, path.stat().st_size)
 
 
-def _holding(path: Path) -> duckdb.DuckDBPyConnection:
+def _attached(path: Path) -> duckdb.DuckDBPyConnection:
     """A connection that holds the file and has it checkpointed: a write-ahead log left beside it would be the new file's too.
 
     The file is attached, not opened: DuckDB then refuses if this process has it open already, instead of sharing it.

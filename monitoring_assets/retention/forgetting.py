@@ -1,4 +1,4 @@
-"""Deleting raw rows that are older than `retain_days`, and knowing which days that has happened to.
+"""Deleting raw rows that are older than `retain_days`, and knowing for which days that has happened.
 
 Raw rows are those of `inference_log`, of `daily_sample` (whose rows are real ones) and of `quarantine`. What was computed from
 them is kept for ever, and so are the labels. Giving the space back to the disk is `compaction.py`'s.
@@ -75,7 +75,7 @@ def forgotten_days(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, day
 
 
 def why_forgotten(spec: MonitorSpec) -> str:
-    """What is told of a day whose raw rows are gone, and what can be done about it."""
+    """The reason why a day without raw rows is left alone, and the remedy."""
     return (
         f"the raw rows of the day were deleted, as `retain_days` says, so what is stored stays as it is; materialise "
         f"{spec.name}/inference_log of the day together with this to read them again, while their source still has them"
