@@ -30,8 +30,8 @@ def _sampling(report: CostReport) -> Iterator[str]:
     spared = report.requests - report.logged_rows
     share = spared / report.requests if report.requests else 0.0
     yield (
-        f"sampling: {report.logged_rows:,} rows stand for {report.requests:,.0f} requests; logging the other {share:.0%} would store "
-        f"{size(spared * report.raw_bytes_per_row)} more raw rows"
+        f"sampling: {report.logged_rows:,} rows stand for {report.requests:,.0f} requests; logging the other {share:.0%} would "
+        f"store {size(spared * report.raw_bytes_per_row)} more raw rows"
     )
 
 

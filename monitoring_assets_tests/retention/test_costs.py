@@ -74,7 +74,7 @@ def test_the_report_adds_up_and_outlives_the_rows(monitor: DagsterMonitor) -> No
     assert report.months[0].source_bytes == source
     lines = list(as_lines(report, monitor.spec.retain_days))
     assert len({len(line) for line in lines[:3]}) == 1
-    assert f"{report.logged_rows:,} rows stand for {4 * report.logged_rows:,} requests; the 75% not logged" in lines[4]
+    assert f"{report.logged_rows:,} rows stand for {4 * report.logged_rows:,} requests; logging the other 75%" in lines[4]
     assert f"the raw rows of {len(OLD)} days were deleted" in lines[5]
 
 
