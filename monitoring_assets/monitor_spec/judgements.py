@@ -48,6 +48,8 @@ class Quality(SpecModel):
     is found fault with at a rate of about `false_alarm_rate`, however few rows it has. A missing share is judged above what the
     reference's own days show. Ranges learnt from the reference are widened by `range_margin` of their span on either side.
     What lies outside a learnt range or set is at most moderate, for it may be drift; outside a declared one it may be severe.
+    Of the rows a source delivers for a day at most `refused_minor` may break the contract; above it, above `refused_moderate` and
+    above `refused_severe` the check `accepted` says so.
     A day's row count may lie between `minimum_volume` and `maximum_volume` times the median of the reference's same weekdays.
     An outlier is `outlier_deviations` robust deviations from the reference's median, or outside its widened range. Features
     correlated above `minimum_correlation` on the reference's days must stay so. `maximum_age_hours`, for a live monitor, is how
@@ -58,6 +60,9 @@ class Quality(SpecModel):
     missing_severe: Fraction = 0.05
     invalid_minor: Fraction = 0.01
     invalid_severe: Fraction = 0.05
+    refused_minor: Fraction = 0.01
+    refused_moderate: Fraction = 0.05
+    refused_severe: Fraction = 0.2
     range_margin: NonNegative = 0.1
     minimum_volume: NonNegative = 0.5
     maximum_volume: NonNegative = 2.0
@@ -73,6 +78,8 @@ class Quality(SpecModel):
         for low, high in (
             ("missing_minor", "missing_severe"),
             ("invalid_minor", "invalid_severe"),
+            ("refused_minor", "refused_moderate"),
+            ("refused_moderate", "refused_severe"),
             ("minimum_volume", "maximum_volume"),
         ):
             if getattr(self, low) >= getattr(self, high):

@@ -7,8 +7,9 @@ imported when a check runs.
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import date
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -22,16 +23,17 @@ from monitoring_assets.orchestration.resources import MonitoringHome, errors_for
 from monitoring_assets.quality.expectations import READABLE_SOURCE, Kind, kinds_of
 
 if TYPE_CHECKING:
+    from monitoring_assets.quality.acceptance import Asset
     from monitoring_assets.quality.findings import Finding
 
 
 @dataclass(frozen=True)
 class DayResult:
-    """What one check says of one day."""
+    """What one check says of one day. Without a severity the day is not judged, for the reason the description gives."""
 
     day: date
     check: str
-    severity: Severity
+    severity: Severity | None
     description: str
     metadata: dict[str, Any] = field(default_factory=dict)
 
@@ -56,10 +58,15 @@ QUALITY_CHECKS: dict[Kind, str] = {
 }
 
 
+ACCEPTED = {"accepted": "Of the delivered rows hardly any are refused."}
+
+
 def build_asset_checks(spec: MonitorSpec) -> list[dg.AssetChecksDefinition]:
-    """Quality on `inference_log`, drift on `drift_scores`, performance on `performance` where there are labels."""
+    """Quality on `inference_log` and `labels`, drift on `drift_scores`, performance on `performance` where there are labels."""
     checks = [
-        _daily_checks(spec, "inference_log", "quality", {kind: QUALITY_CHECKS[kind] for kind in kinds_of(spec)}, _quality),
+        _daily_checks(
+            spec, "inference_log", "quality", ACCEPTED | {kind: QUALITY_CHECKS[kind] for kind in kinds_of(spec)}, _log_quality
+        ),
         _daily_checks(
             spec, "drift_scores", "drift", {"drift_within_threshold": "No column has moved beyond its threshold."}, _drift
         ),
@@ -68,6 +75,7 @@ def build_asset_checks(spec: MonitorSpec) -> list[dg.AssetChecksDefinition]:
         described = {
             "performance_within_threshold": "The realised metric has not fallen below the baseline's by more than its margin."
         }
+        checks.append(_daily_checks(spec, "labels", "labels", ACCEPTED, partial(_accepted, "labels")))
         checks.append(_daily_checks(spec, "performance", "performance", described, _performance))
     return checks
 
@@ -94,6 +102,24 @@ def _daily_checks(
             yield from _summaries(key, list(described), results)
 
     return daily_checks
+
+
+def _log_quality(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: list[date]) -> Iterator[DayResult]:
+    yield from _accepted("inference_log", connection, spec, days)
+    yield from _quality(connection, spec, days)
+
+
+def _accepted(asset: "Asset", connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: list[date]) -> Iterator[DayResult]:
+    from monitoring_assets.quality.acceptance import acceptances
+
+    for found in acceptances(connection, spec, asset, days):
+        counts = {"delivered_rows": found.delivered_rows, "refused_rows": found.refused_rows}
+        shown: dict[str, Any] = dict(numbers(counts | {"refused_share": found.refused_share}))
+        if found.refusals:
+            shown["refused_for"] = as_table([asdict(refusal) for refusal in found.refusals])
+        if found.incomplete:
+            shown["completeness"] = as_table([asdict(column) for column in found.incomplete])
+        yield DayResult(found.day, "accepted", found.severity, found.reason, shown)
 
 
 def _quality(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: list[date]) -> Iterator[DayResult]:
@@ -161,11 +187,11 @@ def _result(key: dg.AssetKey, result: DayResult) -> dg.AssetCheckResult:
         passed=result.severity == "ok",
         severity=_dagster_severity(result.severity),
         description=result.description,
-        metadata={"severity": result.severity, **result.metadata},
+        metadata={"severity": result.severity or "not judged", **result.metadata},
     )
 
 
-def _dagster_severity(severity: Severity) -> dg.AssetCheckSeverity:
+def _dagster_severity(severity: Severity | None) -> dg.AssetCheckSeverity:
     return dg.AssetCheckSeverity.ERROR if severity == "severe" else dg.AssetCheckSeverity.WARN
 
 
@@ -181,7 +207,7 @@ def _log_each_day(context: dg.AssetCheckExecutionContext, key: dg.AssetKey, resu
                 passed=result.severity == "ok",
                 severity=_dagster_severity(result.severity),
                 description=result.description,
-                metadata={"severity": result.severity, **result.metadata},
+                metadata={"severity": result.severity or "not judged", **result.metadata},
                 target_materialization_data=targets.get(partition),
                 partition=partition,
             )
@@ -220,7 +246,7 @@ def _summaries(key: dg.AssetKey, checks: Sequence[str], results: Sequence[DayRes
             asset_key=key,
             check_name=check,
             passed=not bad,
-            severity=_dagster_severity(worst([result.severity for result in mine])),
+            severity=_dagster_severity(worst([result.severity or "ok" for result in mine])),
             description=f"{len(bad)} of {len(mine)} days broken" + (f", the last on {days[-1]}" if days else ""),
             metadata=shown,
         )
