@@ -225,6 +225,8 @@ def _sample_tables(spec: MonitorSpec) -> dict[str, dict[str, tuple[str, str]]]:
             "-ln(hash of the id) / weight; each day keeps the rows with the smallest, and so do merged days",
         ),
     } | {name: (types[name], f"feature {name!r} of the row") for name in spec.features}
+    if spec.sampling_weight:
+        sample[spec.sampling_weight] = ("DOUBLE", "how many predictions the row stands for; NULL where it stands for itself")
     return {
         "daily_sample": sample,
         "baseline_sample": {"baseline_id": ("VARCHAR", "baseline the day belongs to")} | sample,

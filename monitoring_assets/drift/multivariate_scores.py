@@ -22,6 +22,8 @@ from monitoring_assets.profiling.sample import merged
 from monitoring_assets.retention.forgetting import forgotten_days
 from monitoring_assets.warehouse import quoted, table
 
+# How many predictions a sampled row stands for; no column of a log may be called so.
+WEIGHT = "__weight"
 FORGOTTEN = "the sampled rows of a day in the window were deleted, as `retain_days` says"
 
 
@@ -194,15 +196,23 @@ def _read(
     limit: int | None = None,
 ) -> pd.DataFrame:
     """Sampled rows in the order of day and key; with a limit those of all days together that are a sample of all their rows."""
-    columns = ", ".join(map(quoted, spec.features))
+    # Rows that were stored before the monitor named a weight stand for themselves.
+    weight = f"coalesce({quoted(spec.sampling_weight)}, 1.0)" if spec.sampling_weight else "1.0::DOUBLE"
+    columns = ", ".join(["day", "sample_key", f"{weight} AS {WEIGHT}", *map(quoted, spec.features)])
     found = connection.sql(
-        f"SELECT day, sample_key, {columns} FROM {table(spec, name)} WHERE {where} ORDER BY day, sample_key",
+        f"SELECT {columns} FROM {table(spec, name)} WHERE {where} ORDER BY day, sample_key",
         params=list(parameters),
     )
     frame: pd.DataFrame = found.to_arrow_table().to_pandas(strings_to_categorical=True)
     if limit is None:
         return frame
-    return frame[merged(_ordinals(frame), frame["sample_key"].to_numpy(float), limit)].reset_index(drop=True)
+    return frame[_merged(frame, limit)].reset_index(drop=True)
+
+
+def _merged(sample: pd.DataFrame, limit: int) -> np.ndarray:
+    """Which of the rows are a sample of all that the days' rows stand for; scores of them need no weights."""
+    keys, weights = (sample[name].to_numpy(float) for name in ("sample_key", WEIGHT))
+    return merged(_ordinals(sample), keys, limit, weights=weights)
 
 
 def _ordinals(sample: pd.DataFrame) -> np.ndarray:
@@ -212,7 +222,7 @@ def _ordinals(sample: pd.DataFrame) -> np.ndarray:
 
 def _windows(sample: pd.DataFrame, days: Sequence[date], length: int) -> list[np.ndarray]:
     """For each day the places of the rows that are a sample of the `length` days which end with it."""
-    of, keys = _ordinals(sample), sample["sample_key"].to_numpy(float)
+    of = _ordinals(sample)
     ends = np.array(days, "datetime64[D]").astype(int)
     spans = zip(np.searchsorted(of, ends - length, side="right"), np.searchsorted(of, ends, side="right"), strict=True)
-    return [start + np.flatnonzero(merged(of[start:stop], keys[start:stop], COMPARED_ROWS)) for start, stop in spans]
+    return [start + np.flatnonzero(_merged(sample[start:stop], COMPARED_ROWS)) for start, stop in spans]

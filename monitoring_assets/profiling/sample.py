@@ -36,7 +36,7 @@ def write_samples(
     rows
         A table or parenthesised query with `day`, the columns named, and `key_column`, the id that tells rows of a day apart.
     weight
-        Column that says how many rows each row stands for; rows of weight 0 are never drawn.
+        Column that says how many rows each row stands for; the target has it too. Rows of weight 0 are never drawn.
     size
         Rows kept per day.
 
@@ -52,7 +52,7 @@ def write_samples(
     # 53 bits of MD5: the same everywhere, where DuckDB's own hash() differs between versions.
     uniform = f"((md5_number_lower({quoted(key_column)}::VARCHAR) >> 11)::DOUBLE + 0.5) / 9007199254740992.0"
     key = f"-ln({uniform})" + (f" / {quoted(weight)}::DOUBLE" if weight else "")
-    names = "".join(f", {quoted(column)}" for column in columns)
+    names = "".join(f", {quoted(column)}" for column in (*columns, *([weight] if weight else [])))
     drawn = f" WHERE {quoted(weight)} > 0" if weight else ""
     connection.execute(
         f"INSERT INTO {target} BY NAME SELECT day, {key} AS sample_key{names} FROM {rows}{drawn} "
@@ -60,22 +60,43 @@ def write_samples(
     )
 
 
-def merged(days: np.ndarray, keys: np.ndarray, limit: int | None = None, size: int = SAMPLE_ROWS) -> np.ndarray:
-    """Which rows of several days' samples are a sample of all their rows: (N,) booleans.
+def merged(
+    days: np.ndarray,
+    keys: np.ndarray,
+    limit: int | None = None,
+    size: int = SAMPLE_ROWS,
+    weights: np.ndarray | None = None,
+) -> np.ndarray:
+    """Which rows of several days' samples are a plain random sample of all that the days' rows stand for: (N,) booleans.
 
     A day whose sample is full may hold further rows beyond its largest key, so only keys up to the smallest such end count;
     `limit` keeps the smallest of them.
+
+    With `weights` (of each row, 1 where not given) a row is kept with a probability in proportion to its weight, so that what is
+    computed from the kept rows needs no weights. A day that kept all its rows is thinned to that too: else rows that are logged
+    more often would count more often. u is the hash behind a key, (1 - u) / weight is below c with probability c * weight, and
+    no c above 1 / the largest weight does that for every row (Poisson sampling; Ohlsson 1998).
 
     Examples
     --------
     >>> merged(np.array([1, 1, 2, 2, 2]), np.array([0.1, 0.9, 0.2, 0.3, 0.5]), size=3)
     array([ True, False,  True,  True,  True])
+    >>> merged(np.array([1, 1, 1]), np.array([0.05, 0.05, 0.3]), weights=np.array([1.0, 10.0, 10.0]))
+    array([ True,  True,  True])
+    >>> merged(np.array([1, 1, 1]), np.array([0.5, 0.05, 0.3]), weights=np.array([1.0, 10.0, 10.0]))
+    array([False,  True,  True])
     """
+    if len(keys) == 0:
+        return np.zeros(0, bool)
+    weights = np.ones(len(keys)) if weights is None else weights
     _, place, count = np.unique(days, return_inverse=True, return_counts=True)
     largest = np.full(len(count), -np.inf)
     np.maximum.at(largest, place, keys)
     cut = largest[count >= size].min(initial=np.inf)
-    kept = keys <= cut
+    # Until here keys are -ln(u) / weight, by which a day's rows were drawn.
+    heaviest = weights.max()
+    ranks = -np.expm1(-weights * keys) / weights
+    kept = (keys <= cut) & (ranks <= -np.expm1(-heaviest * cut) / heaviest)
     if limit is not None and kept.sum() > limit:
-        kept &= keys <= np.partition(keys[kept], limit - 1)[limit - 1]
+        kept &= ranks <= np.partition(ranks[kept], limit - 1)[limit - 1]
     return kept

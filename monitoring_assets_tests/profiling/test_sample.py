@@ -21,7 +21,7 @@ def sample(frame: pd.DataFrame, size: int, weight: str | None = None) -> pd.Data
     with duckdb.connect() as connection:
         frame = frame if "day" in frame else frame.assign(day=DAY)
         connection.register("given", pa.Table.from_pandas(frame, preserve_index=False))
-        connection.execute("CREATE TABLE sample (day DATE, sample_key DOUBLE, x DOUBLE)")
+        connection.execute(f"CREATE TABLE sample (day DATE, sample_key DOUBLE, x DOUBLE{f', {weight} DOUBLE' if weight else ''})")
         rows = "(SELECT * REPLACE (day::DATE AS day) FROM given)"
         write_samples(connection, "sample", rows, "id", ["x"], weight, size)
         return connection.execute("SELECT * FROM sample ORDER BY day, sample_key").df()
@@ -77,3 +77,23 @@ def test_rows_of_weight_zero_are_never_drawn() -> None:
 def test_a_limit_keeps_the_smallest_keys() -> None:
     keys = np.random.default_rng(0).random(50)
     assert set(keys[merged(np.zeros(50), keys, limit=7)]) == set(np.sort(keys)[:7])
+
+
+def test_a_day_that_kept_all_its_rows_is_thinned_until_each_row_counts_as_often_as_it_stands_for_rows() -> None:
+    """900 rows are fewer than a day keeps: 300 of weight 10 and 600 of weight 1 stand for 3,600, of which 600 are one sixth."""
+    frame = rows(900).assign(w=lambda f: np.where(f["x"] < 300, 10.0, 1.0))
+    kept = sample(frame, 1_000, "w")
+    chosen = kept[merged(np.zeros(len(kept)), kept["sample_key"].to_numpy(), weights=kept["w"].to_numpy())]
+    assert (chosen["x"] < 300).sum() == 300
+    assert (chosen["x"] >= 300).sum() == pytest.approx(60, abs=3 * np.sqrt(60 * 0.9))
+
+
+@pytest.mark.parametrize("count", [1_200, 3_000, 12_000])
+def test_full_and_half_full_days_merge_into_a_sample_in_proportion_to_weights(count: int) -> None:
+    days = [rows(size, 20_000 * place).assign(day=DAY + timedelta(days=place)) for place, size in enumerate((count, 700))]
+    frame = pd.concat(days).assign(w=lambda f: np.where(f["x"] % 3 == 0, 10.0, 1.0))
+    kept = sample(frame, 1_000, "w")
+    ordinals = kept["day"].to_numpy().astype("datetime64[D]").astype(int)
+    chosen = kept[merged(ordinals, kept["sample_key"].to_numpy(), weights=kept["w"].to_numpy())]
+    heavy = (frame["w"] * (frame["w"] > 1)).sum() / frame["w"].sum()
+    assert (chosen["w"] > 1).mean() == pytest.approx(heavy, abs=3 * np.sqrt(heavy * (1 - heavy) / len(chosen)))
