@@ -1,6 +1,6 @@
 """The columns of a prediction log and what each is for: features, the prediction, how it was served, the label."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -81,7 +81,15 @@ class Serving(SpecModel):
 
 
 class Label(SpecModel):
-    """The ground truth: its column in the label source, and how many days after the prediction it is due."""
+    """The ground truth: its column in the label source, and how late it comes.
+
+    A day's labels are mature, and count for performance, training and the gate, when `delay_days` have passed since the day. With
+    `mature_coverage` they count as soon as that share of the day's predictions has a label; leave it out where a label says 0
+    until the truth is known. What is not seen to arrive (a query, a function, a remote file) is read every night until the day is
+    mature, and once more `lateness_days` later.
+    """
 
     column: str
     delay_days: int = Field(default=0, ge=0, le=3650)
+    mature_coverage: Annotated[float, Field(gt=0, le=1)] | None = None
+    lateness_days: int = Field(default=0, ge=0, le=3650)

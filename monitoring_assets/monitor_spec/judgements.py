@@ -105,20 +105,40 @@ class Performance(SpecModel):
         return self
 
 
+RENAMED_RETRAIN_KEYS = {
+    "window_days": "`drift_window_days`",
+    "minimum_rows": "`minimum_training_rows` (to train a candidate) and `minimum_gate_rows` (to judge it)",
+}
+
+
 class Retrain(SpecModel):
-    """When a new model is trained, on what, and what it must beat."""
+    """When a new model is trained, on what, and what it must beat.
+
+    The policy reads the drift of the window of `drift_window_days`, which is one of `drift.windows_days`, the longest unless
+    stated. A candidate is trained on at least `minimum_training_rows` labelled rows, and judged on at least `minimum_gate_rows`
+    that neither it nor the champion was trained on; while there are fewer of those, no retrain is asked for.
+    """
 
     enabled: bool = True
-    window_days: PositiveInt | None = None
+    drift_window_days: PositiveInt | None = None
     severity: Literal["minor", "moderate", "severe"] = "moderate"
     drifted_share: Annotated[float, Field(gt=0, le=1)] = 0.2
     performance_margin: NonNegative = 0.05
     cooldown_days: int = Field(default=21, ge=0)
     training_days: PositiveInt = 60
     gate_days: PositiveInt = 7
-    minimum_rows: PositiveInt = 1000
+    minimum_training_rows: PositiveInt = 1000
+    minimum_gate_rows: PositiveInt = 1000
     minimum_improvement: float = 0.0
     check_every_seconds: int = Field(default=30, ge=5)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _renamed_keys_say_their_new_name(cls, given: Any) -> Any:
+        for old, new in RENAMED_RETRAIN_KEYS.items():
+            if isinstance(given, dict) and old in given:
+                raise ValueError(f"`{old}` is now called {new}")
+        return given
 
 
 class AlertRoute(SpecModel):

@@ -134,7 +134,8 @@ class MonitorSpec(SpecModel):
     def _windows_agree(self) -> Self:
         if self.retrain_window_days not in self.drift.windows_days:
             raise ValueError(
-                f"retrain.window_days {self.retrain.window_days} must be one of drift.windows_days {self.drift.windows_days}"
+                f"retrain.drift_window_days {self.retrain.drift_window_days} must be one of drift.windows_days, "
+                f"found {self.drift.windows_days}"
             )
         return self
 
@@ -167,8 +168,8 @@ class MonitorSpec(SpecModel):
         if self.drift.multivariate_methods:
             needs["drift.multivariate_methods read the longest of drift.windows_days"] = max(self.drift.windows_days)
         if self.label is not None:
-            delay = self.label.delay_days
-            needs["realised performance reads label.delay_days + 1"] = delay + 1
+            delay, late = self.label.delay_days, self.label.lateness_days
+            needs[f"realised performance reads label.delay_days + {'label.lateness_days + ' if late else ''}1"] = delay + late + 1
             if self.retrain.enabled:
                 told = "a retrain reads label.delay_days + retrain.gate_days + retrain.training_days"
                 needs[told] = delay + self.retrain.gate_days + self.retrain.training_days
@@ -182,7 +183,7 @@ class MonitorSpec(SpecModel):
     @property
     def retrain_window_days(self) -> int:
         """The window whose drift may ask for a retrain: the longest, unless the policy names one."""
-        return self.retrain.window_days or max(self.drift.windows_days)
+        return self.retrain.drift_window_days or max(self.drift.windows_days)
 
     @property
     def task(self) -> Literal["classification", "regression"]:

@@ -14,8 +14,9 @@ import pandas as pd
 from monitoring_assets.baselines.building import build_candidate_baseline
 from monitoring_assets.baselines.in_force import Baseline, discard_candidate_baseline, put_in_force
 from monitoring_assets.errors import ChampionMissing, NotEnoughLabels
+from monitoring_assets.ingestion.label_maturity import days_with_mature_labels, why_immature
 from monitoring_assets.ingestion.reference import REFERENCE_ROWS, stage_reference
-from monitoring_assets.monitor_spec import MonitorSpec
+from monitoring_assets.monitor_spec import MonitorSpec, days_between
 from monitoring_assets.performance.daily_metrics import labelled_predictions
 from monitoring_assets.performance.realised import PRIMARY_METRIC, realised_metrics
 from monitoring_assets.retraining.decisions import find_verdict, store_verdict
@@ -57,9 +58,14 @@ def train(warehouse: Warehouse, registry: Registry, spec: MonitorSpec, decision_
         frame = labelled_features(connection, spec, plan.first_day, plan.last_day)
     features = frame[list(spec.features)]
     candidate = train_candidate(
-        load_trainer(spec.trainer), features, frame["__label"], frame["day"], spec.task, minimum_rows=spec.retrain.minimum_rows,
+        load_trainer(spec.trainer),
+        features,
+        frame["__label"],
+        frame["day"],
+        spec.task,
+        minimum_rows=spec.retrain.minimum_training_rows,
         weights=frame["__weight"],
-    )  # fmt: skip
+    )
     version = registry.register(
         spec.name,
         candidate.model,
@@ -130,16 +136,18 @@ def gate(warehouse: Warehouse, registry: Registry, spec: MonitorSpec, decision_i
 
 
 def plan_training(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) -> TrainingPlan:
-    """The gate gets the newest `gate_days` labelled days, the candidate the `training_days` before them.
+    """The gate gets the newest `gate_days` days whose labels are mature, the candidate the `training_days` before them.
 
-    Before the log has labels, the candidate is trained on the whole reference and meets no gate.
+    Before the log has such days, the candidate is trained on the whole reference and meets no gate.
     """
     found = connection.execute(
         f"SELECT max(l.day) FROM {table(spec, 'labels')} l JOIN {table(spec, 'inference_log')} p ON p.day = l.day "
-        f"AND p.{quoted(spec.id)} = l.prediction_id WHERE l.label IS NOT NULL"
+        f"AND p.{quoted(spec.id)} = l.prediction_id WHERE l.label IS NOT NULL AND l.day IN (SELECT unnest(?::DATE[]))",
+        [days_with_mature_labels(connection, spec)],
     ).fetchone()
     newest = found[0] if found else None
     if newest is None:
+        _need_a_labelled_file(connection, spec)
         reference = stage_reference(connection, spec)
         if not reference.has_label:
             raise NotEnoughLabels(
@@ -153,17 +161,30 @@ def plan_training(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) -> T
     )
 
 
+def _need_a_labelled_file(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) -> None:
+    """A reference that is a range of the log has the log's labels, and those are not mature."""
+    found = connection.execute(f"SELECT min(day) FROM {table(spec, 'labels')} WHERE label IS NOT NULL").fetchone()
+    if spec.reference.path is None and spec.label is not None and found and found[0]:
+        raise NotEnoughLabels(
+            f"{spec.name} has no day whose labels are mature: the first labelled day is {found[0]}, and "
+            f"{why_immature(spec.label, found[0])}"
+        )
+
+
 def labelled_features(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, first: date, last: date) -> pd.DataFrame:
-    """Labelled rows of these days, in order: `day`, the features, `__label`, `__weight` (how many rows each stands for).
+    """Labelled rows of those of the days whose labels are mature, in order: `day`, the features, `__label`, `__weight` (how many
+    rows each stands for).
 
     Days before the log come from the reference.
     """
+    mature = ", ".join(f"DATE '{day}'" for day in days_with_mature_labels(connection, spec) if first <= day <= last)
     features = ", ".join(f"p.{quoted(name)}" for name in spec.features)
     weight = f"coalesce(p.{quoted(spec.sampling_weight)}, 1.0)" if spec.sampling_weight else "1.0::DOUBLE"
     log = (
         f"SELECT p.day, {features}, l.label AS __label, {weight} AS __weight, p.{quoted(spec.id)} AS __id "
         f"FROM {table(spec, 'inference_log')} p "
-        f"JOIN {table(spec, 'labels')} l ON l.day = p.day AND l.prediction_id = p.{quoted(spec.id)} WHERE l.label IS NOT NULL"
+        f"JOIN {table(spec, 'labels')} l ON l.day = p.day AND l.prediction_id = p.{quoted(spec.id)} "
+        f"WHERE l.label IS NOT NULL AND l.day IN ({mature or 'NULL'})"
     )
     starts = connection.execute(f"SELECT min(day) FROM {table(spec, 'inference_log')}").fetchone()
     reaches_back = starts is None or starts[0] is None or first < starts[0]
@@ -187,14 +208,15 @@ def _judge(
 ) -> Verdict:
     first_text, last_text = challenger.tags.get("gate_first_day"), challenger.tags.get("gate_last_day")
     if not first_text or not last_text:
-        return _verdict(spec, math.nan, None, 0)
+        return _verdict(spec, math.nan, None if champion is None else math.nan, 0)
     # Neither may have been trained on a row it is judged by.
     trained = [v.last_day for v in (challenger, champion) if v is not None and v.last_day is not None]
     last = date.fromisoformat(last_text)
     first = max([date.fromisoformat(first_text), *(day + timedelta(days=1) for day in trained)])
     with warehouse.connect() as connection:
         frame = labelled_features(connection, spec, first, last)
-        logged = labelled_predictions(connection, spec, pd.date_range(first, last).date.tolist()) if champion is None else None
+        counting = days_with_mature_labels(connection, spec, days_between(first, last))
+        logged = labelled_predictions(connection, spec, counting) if champion is None else None
     labels = frame["__label"].to_numpy(float)
     features = frame[list(spec.features)]
     metric = PRIMARY_METRIC[spec.task]
@@ -214,7 +236,7 @@ def _judge(
 def _verdict(
     spec: MonitorSpec, candidate: float, incumbent: float | None, rows: int, first: date | None = None, last: date | None = None
 ) -> Verdict:
-    needed, better_by = spec.retrain.minimum_rows, spec.retrain.minimum_improvement
+    needed, better_by = spec.retrain.minimum_gate_rows, spec.retrain.minimum_improvement
     return judge(
         spec.task,
         candidate,

@@ -159,8 +159,8 @@ def _too_soon(policy: Retrain, day: date, evidence: Evidence) -> str | None:
     last = evidence.last_retrain_day
     if last is not None and day < last + timedelta(days=policy.cooldown_days):
         return f"cooldown: the last retrain was on {last}, the next may be on {last + timedelta(days=policy.cooldown_days)}"
-    if evidence.untrained_rows < policy.minimum_rows:
-        return f"{evidence.untrained_rows:,} labelled rows the model was not trained on, {policy.minimum_rows:,} needed"
+    if evidence.untrained_rows < policy.minimum_gate_rows:
+        return f"{evidence.untrained_rows:,} labelled rows the model was not trained on, {policy.minimum_gate_rows:,} needed"
     return None
 
 

@@ -29,7 +29,7 @@ NOTHING_NEW = "every file is read as it is"
 SETTINGS: dict[str, Any] = {
     "reference": {"path": "reference.parquet"},
     "drift": {"windows_days": [1, 3]},
-    "retrain": {"window_days": 1, "minimum_rows": 20},
+    "retrain": {"drift_window_days": 1, "minimum_training_rows": 20, "minimum_gate_rows": 20},
     "labels": {"path": "labels/{day}.parquet", "settle_seconds": 0},
 }
 
@@ -267,7 +267,10 @@ def test_labels_are_taken_in_when_they_come_and_wait_for_their_predictions(monit
 
 @pytest.mark.parametrize("is_told_apart", [True, False], ids=["as asked for", "as if it were a new day"])
 def test_a_late_file_of_an_old_day_fires_no_retrain_by_itself(monitor: DagsterMonitor, is_told_apart: bool) -> None:
-    settings = {"retrain": {"window_days": 3, "minimum_rows": 100}, "log": {"path": PER_DAY, "settle_seconds": 0}}
+    settings = {
+        "retrain": {"drift_window_days": 3, "minimum_training_rows": 100, "minimum_gate_rows": 100},
+        "log": {"path": PER_DAY, "settle_seconds": 0},
+    }
     monitor = DagsterMonitor(monitor.home, monitor.instance, **(SETTINGS | settings))
     for day in DAYS[:4]:
         write_day(monitor.home, day, 200)

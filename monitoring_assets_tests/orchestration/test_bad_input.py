@@ -18,7 +18,7 @@ from monitoring_assets_tests.example_monitor import example_rows, write_day, wri
 ROWS = 200
 GOOD, CORRUPT, EMPTY, NULLS, CONSTANT, MISSING = DAYS = days_between(date(2026, 3, 10), date(2026, 3, 15))
 REFERENCE = days_between(date(2026, 2, 20), date(2026, 2, 23))
-SETTINGS = {"reference": {"path": "reference.parquet"}, "drift": {"windows_days": [1]}, "retrain": {"window_days": 1}}
+SETTINGS = {"reference": {"path": "reference.parquet"}, "drift": {"windows_days": [1]}, "retrain": {"drift_window_days": 1}}
 
 
 @pytest.fixture(scope="module")

@@ -35,7 +35,9 @@ def monitor(tmp_path_factory: pytest.TempPathFactory):
     write_day(home, THIN, frame=going_together(THIN, 1, rows=10))
     drift: dict[str, Any] = {"windows_days": [1], "calibrated": True}
     with dg.DagsterInstance.ephemeral() as instance:
-        monitor = DagsterMonitor(home, instance, reference={"path": "reference.parquet"}, drift=drift, retrain={"window_days": 1})
+        monitor = DagsterMonitor(
+            home, instance, reference={"path": "reference.parquet"}, drift=drift, retrain={"drift_window_days": 1}
+        )
         succeeded(monitor.materialise("reference_baseline"))
         succeeded(monitor.run_days("daily", QUIET, THIN))
         yield monitor

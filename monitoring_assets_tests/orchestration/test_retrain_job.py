@@ -26,7 +26,13 @@ GATE_DAYS = 3
 SETTINGS: dict[str, Any] = {
     "reference": {"path": "reference.parquet"},
     "drift": {"windows_days": [1]},
-    "retrain": {"window_days": 1, "minimum_rows": 100, "training_days": 5, "gate_days": GATE_DAYS},
+    "retrain": {
+        "drift_window_days": 1,
+        "minimum_training_rows": 100,
+        "minimum_gate_rows": 100,
+        "training_days": 5,
+        "gate_days": GATE_DAYS,
+    },
     "trainer": f"{TRAINERS}.learning",
 }
 
@@ -166,7 +172,7 @@ def test_a_champion_without_a_candidate_says_what_to_materialise(monitor: Dagste
 
 def test_too_few_labels_are_a_failure_that_says_how_many(first_champion: Path, tmp_path: Path) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
-        greedy = {"retrain": SETTINGS["retrain"] | {"minimum_rows": 10_000}}
+        greedy = {"retrain": SETTINGS["retrain"] | {"minimum_training_rows": 10_000, "minimum_gate_rows": 10_000}}
         monitor = DagsterMonitor(_copied(first_champion, tmp_path), instance, **SETTINGS | greedy)
         told = failure_of(monitor.retrain())
     assert "NotEnoughLabels: training needs at least 10,000 labelled rows" in told

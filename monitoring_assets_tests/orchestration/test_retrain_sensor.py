@@ -21,7 +21,7 @@ FIRST, SECOND, THIRD, FOURTH = days_between(date(2026, 3, 10), date(2026, 3, 13)
 SETTINGS = {
     "reference": {"path": "reference.parquet"},
     "drift": {"windows_days": [1]},
-    "retrain": {"window_days": 1, "minimum_rows": 100, "cooldown_days": 10},
+    "retrain": {"drift_window_days": 1, "minimum_training_rows": 100, "minimum_gate_rows": 100, "cooldown_days": 10},
 }
 
 

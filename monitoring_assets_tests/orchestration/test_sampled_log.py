@@ -21,7 +21,13 @@ DAYS = days_between(date(2026, 3, 2), date(2026, 3, 5))
 SETTINGS: dict[str, Any] = {
     "reference": {"path": "reference.parquet"},
     "drift": {"windows_days": [1]},
-    "retrain": {"window_days": 1, "minimum_rows": 100, "training_days": 3, "gate_days": 1},
+    "retrain": {
+        "drift_window_days": 1,
+        "minimum_training_rows": 100,
+        "minimum_gate_rows": 100,
+        "training_days": 3,
+        "gate_days": 1,
+    },
     "segments": ["country"],
     "trainer": "monitoring_assets_tests.orchestration.trainers.learning",
 }

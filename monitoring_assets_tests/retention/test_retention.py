@@ -20,7 +20,7 @@ SETTINGS: dict[str, Any] = {
     "reference": {"path": "reference.parquet"},
     "drift": {"windows_days": [1, 2]},
     "serving": {"latency_ms": "latency"},
-    "retrain": {"window_days": 1, "minimum_rows": 50, "training_days": 2, "gate_days": 1},
+    "retrain": {"drift_window_days": 1, "minimum_training_rows": 50, "minimum_gate_rows": 50, "training_days": 2, "gate_days": 1},
     "retain_days": 4,
 }
 # Judged on the day's rows, or stored as delivered, and kept for ever.

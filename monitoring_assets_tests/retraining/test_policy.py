@@ -38,7 +38,7 @@ POLICY = st.builds(
     drifted_share=st.sampled_from([0.1, 0.3, 0.5, 0.7, 1.0]),
     performance_margin=st.sampled_from([0.0, 0.05, 0.5]),
     cooldown_days=st.integers(0, 60),
-    minimum_rows=st.sampled_from([1, 1000]),
+    minimum_gate_rows=st.sampled_from([1, 1000]),
 )
 MANY = settings(max_examples=300, deadline=None)
 ALARMING = Evidence(

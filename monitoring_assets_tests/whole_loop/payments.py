@@ -42,7 +42,7 @@ attributes:
   labels: { path: "labels/{day}.parquet" }
   reference: { path: reference.parquet }
   drift: { windows_days: [1] }
-  retrain: { window_days: 1, gate_days: 4, minimum_rows: 500, check_every_seconds: 5 }
+  retrain: { drift_window_days: 1, gate_days: 4, minimum_training_rows: 500, minimum_gate_rows: 500, check_every_seconds: 5 }
 """
 
 FILES = {
