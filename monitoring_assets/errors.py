@@ -25,6 +25,10 @@ class MonitorUnknown(PermanentError):
     """No monitor of that name is declared."""
 
 
+class DagsterHomeMissing(PermanentError):
+    """Runs need the user's Dagster instance, and nothing says where it is."""
+
+
 class WarehouseMismatch(PermanentError):
     """What the warehouse holds and what the monitor declares contradict each other."""
 

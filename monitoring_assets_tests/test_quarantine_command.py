@@ -65,6 +65,14 @@ def command(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(run, cwd=project, env=environment, capture_output=True, text=True, timeout=240, check=False)
 
 
+def own_instance(home: Path) -> str:
+    """A Dagster home of the user's own in the data folder; returns what is in its `dagster.yaml`."""
+    settings = "telemetry:\n  enabled: false\nretention:\n  sensor:\n    purge_after_days: 7\n"
+    (home / "dagster_home").mkdir()
+    (home / "dagster_home/dagster.yaml").write_text(settings)
+    return settings
+
+
 def test_what_was_refused_is_listed_with_reason_and_row(project):
     done = command(project, "example")
     assert done.returncode == 0, done.stderr
@@ -83,12 +91,13 @@ def test_mended_days_are_read_again_with_all_that_depends_on_them(project):
     home = project / "data"
     write_day(home, FIRST, ROWS)
     write_day(home, SECOND, ROWS)
+    settings = own_instance(home)
     # The profile needs a baseline; that is no asset of a day.
     driver = (
         "from monitoring_assets.orchestration.live import *\n"
         "from monitoring_assets.orchestration.monitor_driver import MonitorDriver\n"
         "spec, definitions = load_monitor('example')\n"
-        "with instance_at(Path('data').resolve()) as instance:\n"
+        "with users_instance(Path('data').resolve()) as instance:\n"
         "    MonitorDriver(definitions, spec, instance).materialise('reference_baseline')"
     )
     environment = os.environ | {"MONITORING_ASSETS_HOME": str(home), "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -107,11 +116,21 @@ def test_mended_days_are_read_again_with_all_that_depends_on_them(project):
         for table in ("drift_scores", "performance"):
             days = connection.execute(f"SELECT DISTINCT day FROM example.{table} ORDER BY day").fetchall()
             assert [day for (day,) in days] == [FIRST, SECOND]
-    assert (home / "dagster_home").is_dir()  # where the UI looks
+    assert (home / "dagster_home/dagster.yaml").read_text() == settings
+    assert list((home / "dagster_home/history/runs").glob("*-*.db")), "the runs are where the user's UI looks"
     assert "nothing is in quarantine" in command(project, "example", "--replay").stdout
 
 
+def test_without_any_dagster_home_nothing_is_run_and_the_remedy_is_named(project):
+    done = command(project, "example", "--replay")
+    assert done.returncode == 1
+    assert "DagsterHomeMissing: DAGSTER_HOME is not set" in done.stderr
+    assert "export DAGSTER_HOME=" in done.stderr
+    assert not (project / "data/dagster_home").exists()
+
+
 def test_what_is_still_broken_is_told_and_a_name_that_is_unknown_is_answered_with_those_that_are(project):
+    own_instance(project / "data")
     done = command(project, "example", "--replay", "--day", str(SECOND), "--asset", "inference_log")
     assert done.returncode == 0, done.stderr
     assert "SourceUnreadable: the log of example" in done.stdout

@@ -17,13 +17,13 @@ from rich.table import Table
 from monitoring_assets.demo.replay import Replay, save_summary
 from monitoring_assets.errors import PermanentError
 from monitoring_assets.monitor_spec import MonitorSpec
-from monitoring_assets.orchestration.live import demo_instance, serve_command
+from monitoring_assets.orchestration.live import DEMO_HOME, demo_dagster_home, demo_instance, serve_command
 from monitoring_assets.orchestration.monitor_driver import MonitorDriver
 from monitoring_assets.retraining.registry import Registry
 from monitoring_assets.warehouse import Warehouse
 
 MONITOR = "flights"
-MADE_BY_DEMO = ("warehouse.duckdb", "warehouse.duckdb.wal", "mlflow.db", "mlflow_artifacts", "dagster_home", MONITOR)
+MADE_BY_DEMO = ("warehouse.duckdb", "warehouse.duckdb.wal", "mlflow.db", "mlflow_artifacts", DEMO_HOME, MONITOR)
 console = Console()
 
 
@@ -34,7 +34,7 @@ def run_demo(*, serve_ui: bool, summary_path: Path | None, fresh: bool, port: in
     os.environ["MONITORING_ASSETS_HOME"] = str(home)
     if serve_ui:
         _require_free(port)
-    if fresh:
+    if fresh or _is_of_an_earlier_version(home):
         _forget(home)
     summary = _finished(home) or _play(home)
     _tell(summary)
@@ -85,6 +85,11 @@ def _finished(home: Path) -> dict[str, Any] | None:
     return dict(json.loads(path.read_text()))
 
 
+def _is_of_an_earlier_version(home: Path) -> bool:
+    """Whether the runs of what is replayed are in `dagster_home`, which is the user's now."""
+    return (home / MONITOR).exists() and not (home / DEMO_HOME).exists()
+
+
 def _forget(home: Path) -> None:
     """Remove what a demo made, unless other monitors live there too."""
     warehouse = Warehouse(home / "warehouse.duckdb")
@@ -96,6 +101,7 @@ def _forget(home: Path) -> None:
                 f"{home} also holds the monitor(s) {', '.join(others)}, which a fresh demo would delete. "
                 "Set MONITORING_ASSETS_HOME to another folder for the demo."
             )
+    demo_dagster_home(home)  # raises where it is not the demo's to delete
     for name in MADE_BY_DEMO:
         path = home / name
         if path.is_dir():

@@ -11,35 +11,60 @@ from pathlib import Path
 import dagster as dg
 
 from monitoring_assets.components.model_monitor import ModelMonitor
-from monitoring_assets.errors import MonitorUnknown
+from monitoring_assets.errors import DagsterHomeMissing, MonitorUnknown, PermanentError
 from monitoring_assets.monitor_spec import MonitorSpec
 
 ROOT = Path(__file__).parents[2]
+# The demo's folder for Dagster within the data folder, and the file in it that says so.
+DEMO_HOME, DEMO_MARK = "demo_dagster_home", "made_by_the_demo"
 
 
 @contextmanager
-def demo_instance(home: Path) -> Iterator[dg.DagsterInstance]:
-    """The instance in `dagster_home` of the data folder, made on first use."""
-    os.environ["DAGSTER_HOME"] = str(configured_home(home))
+def users_instance(home: Path) -> Iterator[dg.DagsterInstance]:
+    """The instance of `DAGSTER_HOME`, or where that is not set the one in `dagster_home` of the data folder, as it is.
+
+    Raises
+    ------
+    DagsterHomeMissing
+        When there is neither. None is made: runs in a new one would not show where the user looks for them.
+    """
+    if not os.environ.get("DAGSTER_HOME"):
+        found = home / "dagster_home"
+        if not found.is_dir():
+            raise DagsterHomeMissing(
+                f"DAGSTER_HOME is not set, and there is no {found}; these runs would show in no Dagster UI. "
+                "Set it to the folder that your `dagster dev` uses: export DAGSTER_HOME=..."
+            )
+        os.environ["DAGSTER_HOME"] = str(found)
     with dg.DagsterInstance.get() as instance:
         yield instance
 
 
 @contextmanager
-def instance_at(home: Path) -> Iterator[dg.DagsterInstance]:
-    """The instance of `DAGSTER_HOME`, or where that is not set the one in the data folder."""
-    if os.environ.get("DAGSTER_HOME"):
-        with dg.DagsterInstance.get() as instance:
-            yield instance
-    else:
-        with demo_instance(home) as instance:
-            yield instance
+def demo_instance(home: Path) -> Iterator[dg.DagsterInstance]:
+    """The demo's own instance in the data folder, made on first use."""
+    os.environ["DAGSTER_HOME"] = str(demo_dagster_home(home))
+    with dg.DagsterInstance.get() as instance:
+        yield instance
 
 
-def configured_home(home: Path) -> Path:
-    """`dagster_home` of the data folder, with a `dagster.yaml` that says where it lies now: a data folder may be moved."""
-    dagster_home = home / "dagster_home"
+def demo_dagster_home(home: Path) -> Path:
+    """The demo's folder for Dagster, with a `dagster.yaml` that says where it lies now: a data folder may be moved.
+
+    Raises
+    ------
+    PermanentError
+        When a folder of that name exists and the demo has not made it.
+    """
+    dagster_home = home / DEMO_HOME
+    mark = dagster_home / DEMO_MARK
+    if dagster_home.exists() and not mark.exists():
+        raise PermanentError(
+            f"{dagster_home} exists, and without the file {DEMO_MARK} it is not the demo's to write to. "
+            "Move it, or set MONITORING_ASSETS_HOME to another folder for the demo."
+        )
     dagster_home.mkdir(parents=True, exist_ok=True)
+    mark.write_text("`monitoring-assets demo` made this folder: it rewrites dagster.yaml, and --fresh deletes everything.\n")
     template = files("monitoring_assets.demo").joinpath("dagster.yaml").read_text()
     (dagster_home / "dagster.yaml").write_text(template.replace("{home}", str(dagster_home)))
     return dagster_home
@@ -78,7 +103,7 @@ def serve_command(home: Path, port: int) -> tuple[list[str], dict[str, str]]:
     location = ["-w", str(workspace)] if workspace.exists() else ["-m", "monitoring_assets.definitions"]
     command = [sys.executable, "-W", "ignore", "-m", "dagster", "dev", *location, "-h", "127.0.0.1", "-p", str(port)]
     environment = os.environ | {
-        "DAGSTER_HOME": str(configured_home(home)),
+        "DAGSTER_HOME": str(demo_dagster_home(home)),
         "MONITORING_ASSETS_HOME": str(home),
         "PYTHONWARNINGS": "ignore",
     }

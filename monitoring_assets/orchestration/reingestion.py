@@ -7,7 +7,7 @@ import dagster as dg
 
 from monitoring_assets.ingestion.quarantine import Chosen, accounts, became, days_concerned, ranges
 from monitoring_assets.monitor_spec import MonitorSpec
-from monitoring_assets.orchestration.live import instance_at
+from monitoring_assets.orchestration.live import users_instance
 from monitoring_assets.orchestration.monitor_driver import MonitorDriver
 from monitoring_assets.orchestration.resources import MONITORING_HOME
 
@@ -24,7 +24,7 @@ def reingest(spec: MonitorSpec, definitions: dg.Definitions, chosen: Chosen) -> 
         yield "nothing is in quarantine that could be read again"
         return
     of_labels = sorted({day for of_asset in days.values() for day in of_asset}) if spec.labels is not None else []
-    with instance_at(MONITORING_HOME.folder) as instance:
+    with users_instance(MONITORING_HOME.folder) as instance:
         driver = MonitorDriver(definitions, spec, instance)
         for job, of_job in (("daily", days.get("inference_log", [])), ("labels", of_labels)):
             for first, last in ranges(of_job):

@@ -1,0 +1,51 @@
+"""The demo's Dagster home is the demo's alone: it writes there, and nowhere a user may have written."""
+
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from monitoring_assets.demo.show import run_demo
+from monitoring_assets.errors import PermanentError
+from monitoring_assets.orchestration.live import DEMO_HOME, DEMO_MARK, demo_dagster_home, demo_instance
+
+USERS = "# mine\ntelemetry:\n  enabled: false\n"
+
+
+def test_a_users_instance_in_the_same_data_folder_keeps_its_settings_and_its_history(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    users = tmp_path / "dagster_home"
+    users.mkdir()
+    (users / "dagster.yaml").write_text(USERS)
+    monkeypatch.setenv("DAGSTER_HOME", str(users))
+    with dg.DagsterInstance.get() as instance:
+        instance.report_runless_asset_event(dg.AssetMaterialization("a", partition="2026-03-02"))
+    with demo_instance(tmp_path) as instance:
+        assert instance.fetch_materializations(dg.AssetKey("a"), limit=1).records == []
+    assert (users / "dagster.yaml").read_text() == USERS
+    monkeypatch.setenv("DAGSTER_HOME", str(users))
+    with dg.DagsterInstance.get() as instance:
+        assert [record.partition_key for record in instance.fetch_materializations(dg.AssetKey("a"), limit=9).records] == [
+            "2026-03-02"
+        ]
+
+
+def test_a_folder_the_demo_did_not_make_is_neither_written_to_nor_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MONITORING_ASSETS_HOME", str(tmp_path))
+    (tmp_path / DEMO_HOME).mkdir()
+    (tmp_path / DEMO_HOME / "dagster.yaml").write_text(USERS)
+    for fresh in (False, True):
+        with pytest.raises(PermanentError, match=DEMO_MARK):
+            run_demo(serve_ui=False, summary_path=None, fresh=fresh, port=0)
+    assert [path.read_text() for path in (tmp_path / DEMO_HOME).iterdir()] == [USERS]
+
+
+def test_a_moved_data_folder_has_its_settings_made_anew(tmp_path: Path) -> None:
+    demo_dagster_home(tmp_path / "before")
+    (tmp_path / "before").rename(tmp_path / "after")
+    settings = (demo_dagster_home(tmp_path / "after") / "dagster.yaml").read_text()
+    assert str(tmp_path / "after") in settings
+    assert str(tmp_path / "before") not in settings
