@@ -105,7 +105,7 @@ def quarantine(
 ) -> None:
     """List the rows a monitor refused, with their reasons; --replay reads their days again once the source is mended."""
     from monitoring_assets.ingestion.quarantine import Chosen, examples, refused, shortened
-    from monitoring_assets.orchestration.live import load_monitor
+    from monitoring_assets.orchestration.code_location import load_monitor
     from monitoring_assets.orchestration.resources import MONITORING_HOME
 
     with _told():
@@ -130,7 +130,7 @@ def quarantine(
 @app.command()
 def costs(name: Annotated[str, typer.Argument(help="The monitor's name.")]) -> None:
     """What a monitor costs by month: rows, bytes, seconds; what sampling saves and what retention would free."""
-    from monitoring_assets.orchestration.live import load_monitor
+    from monitoring_assets.orchestration.code_location import load_monitor
     from monitoring_assets.orchestration.resources import MONITORING_HOME
     from monitoring_assets.reporting.costs_terminal import as_lines
     from monitoring_assets.retention.costs import cost_report

@@ -14,10 +14,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from monitoring_assets.demo.instance.home import DEMO_HOME, demo_dagster_home, demo_instance, serve_command
 from monitoring_assets.demo.replay import Replay, save_summary
 from monitoring_assets.errors import PermanentError
 from monitoring_assets.monitor_spec import MonitorSpec
-from monitoring_assets.orchestration.live import DEMO_HOME, demo_dagster_home, demo_instance, serve_command
 from monitoring_assets.orchestration.monitor_driver import MonitorDriver
 from monitoring_assets.retraining.registry import Registry
 from monitoring_assets.warehouse import Warehouse
@@ -71,7 +71,7 @@ def _play(home: Path) -> dict[str, Any]:
 
 
 def _monitor(home: Path) -> tuple[MonitorSpec, Any]:
-    from monitoring_assets.orchestration.live import load_monitor
+    from monitoring_assets.orchestration.code_location import load_monitor
 
     spec, definitions = load_monitor(MONITOR)
     return spec.at_home(home), definitions

@@ -7,7 +7,7 @@ import dagster as dg
 
 from monitoring_assets.ingestion.quarantine import Chosen, accounts, became, days_concerned, ranges
 from monitoring_assets.monitor_spec import MonitorSpec
-from monitoring_assets.orchestration.live import users_instance
+from monitoring_assets.orchestration.instance import users_instance
 from monitoring_assets.orchestration.monitor_driver import MonitorDriver
 from monitoring_assets.orchestration.resources import MONITORING_HOME
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from monitoring_assets.demo.instance.home import DEMO_HOME, DEMO_MARK, demo_dagster_home, demo_instance
 from monitoring_assets.demo.show import run_demo
 from monitoring_assets.errors import PermanentError
-from monitoring_assets.orchestration.live import DEMO_HOME, DEMO_MARK, demo_dagster_home, demo_instance
 
 USERS = "# mine\ntelemetry:\n  enabled: false\n"
 
@@ -49,3 +49,13 @@ def test_a_moved_data_folder_has_its_settings_made_anew(tmp_path: Path) -> None:
     settings = (demo_dagster_home(tmp_path / "after") / "dagster.yaml").read_text()
     assert str(tmp_path / "after") in settings
     assert str(tmp_path / "before") not in settings
+
+
+def test_a_home_made_by_an_earlier_demo_still_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    named = "module: monitoring_assets.orchestration.event_storage\n  class: PooledSqliteEventLogStorage"
+    settings = f"event_log_storage:\n  {named}\n  config:\n    base_dir: {tmp_path}/history\n"
+    (tmp_path / "dagster.yaml").write_text("telemetry:\n  enabled: false\n" + settings)
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    with dg.DagsterInstance.get() as instance:
+        instance.report_runless_asset_event(dg.AssetMaterialization("a"))
+        assert len(instance.fetch_materializations(dg.AssetKey("a"), limit=9).records) == 1

@@ -1,8 +1,7 @@
 """Plots of a monitor whose days have ended.
 
 The UI plots the newest 120 partitions. To find them Dagster 1.13 counts back from today, whatever the end of the partitions, so
-of a year that is over it plots nothing. Here that is mended, for the process that asks for it: the demo's instance does. A
-living monitor needs none of this.
+of a year that is over it plots nothing. The demo's instance counts from their end instead; a living monitor needs none of this.
 """
 
 from functools import wraps

@@ -8,7 +8,7 @@ from dagster._core.definitions.partitions.context import PartitionLoadingContext
 from dagster._core.definitions.temporal_context import TemporalContext
 from dagster._core.types.pagination import PaginatedResults
 
-from monitoring_assets.orchestration import ended_partitions
+from monitoring_assets.demo.instance import ended_partitions
 
 CONTEXT = PartitionLoadingContext(
     temporal_context=TemporalContext(effective_dt=datetime(2026, 5, 1, 12, tzinfo=UTC), last_event_id=None),
