@@ -1,47 +1,41 @@
 """Two tables compared, column by column and without Dagster: has the second drifted from the first?
 
-Reading tables is in `ingestion/tables.py`, which columns they share in `common_columns.py`, thresholds in `shuffling.py`.
+Reading tables is in `ingestion/tables.py`, which columns they share in `common_columns.py`, counting in `counting.py`, thresholds
+in `shuffling.py`.
 """
 
-import hashlib
 import re
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import date
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, get_args
 
 import duckdb
 import numpy as np
 import pandas as pd
 
-from monitoring_assets.comparison.common_columns import KINDS, Column, alias_sql, common_columns
+from monitoring_assets.comparison.common_columns import KINDS, Column, common_columns
+from monitoring_assets.comparison.counting import Pair, Side, drawn, histograms
 from monitoring_assets.comparison.drift_report import DriftReport
 from monitoring_assets.comparison.shuffling import shuffled_thresholds
 from monitoring_assets.drift.kinds import kinds_of_change
 from monitoring_assets.drift.multivariate import ALL_FEATURES
 from monitoring_assets.drift.multivariate_scores import compare_samples
-from monitoring_assets.drift.multivariate_thresholds import COMPARED_ROWS
 from monitoring_assets.drift.scores import Comparison
 from monitoring_assets.drift.thresholds import ALMOST_ONE, SCALES, CalibratedThreshold, judge
 from monitoring_assets.drift.windows import DIGITS
-from monitoring_assets.errors import ColumnUnusable, ComparisonImpossible, SourceUnreadable
+from monitoring_assets.errors import ComparisonImpossible, SourceUnreadable
 from monitoring_assets.ingestion.files import told
-from monitoring_assets.ingestion.tables import Table, open_table
+from monitoring_assets.ingestion.tables import open_table
 from monitoring_assets.monitor_spec import ALL_CATEGORICAL_METHODS, ALL_NUMERIC_METHODS, Drift, MultivariateMethod
-from monitoring_assets.profiling.histograms import Histogram, read_histograms
-from monitoring_assets.profiling.kernel import fit_grids, value_expressions, write_profiles
-from monitoring_assets.warehouse import quoted
-from monitoring_assets.warehouse_tables import PROFILE_COLUMNS
+from monitoring_assets.profiling.histograms import Histogram
 
 ALLOWED: dict[str, tuple[str, ...]] = {"numeric": ALL_NUMERIC_METHODS, "categorical": ALL_CATEGORICAL_METHODS}
 # Fewer rows on either side tell nothing: even a median is not known to half a standard deviation.
 MINIMUM_ROWS = Drift().minimum_rows
-# Bins are fitted on about this many rows of each side; fitting on all of two million would cost more than counting them.
-FIT_ROWS = 50_000
-# The two sides as days of the kernel's.
-DAYS = (date(2000, 1, 1), date(2000, 1, 2))
 # Whole numbers from here on are not all of them doubles.
 EXACT_WHOLE = 2.0**53
+
+# The histograms of a column and its rows of the result.
+Scored = tuple[Pair, list[dict[str, object]]]
 
 
 def compare(
@@ -122,8 +116,12 @@ def drift_report(
     methods: Sequence[str] | None = None,
     false_alarm_rate: float = 0.01,
     weight: str | None = None,
+    progress: Callable[[Iterable[Scored], int], Iterable[Scored]] = lambda columns, _: columns,
 ) -> DriftReport:
-    """`compare`, with the profiles and what was left out; same arguments, same errors."""
+    """`compare`, with the profiles and what was left out; same arguments, same errors.
+
+    `progress` gets the columns as they are scored and how many they will be, and passes them on.
+    """
     chosen, together = _methods(methods)
     if not 0 < false_alarm_rate <= 0.2:
         raise ComparisonImpossible(f"false_alarm_rate is {false_alarm_rate!r}; more than 0 and at most 0.2 was expected")
@@ -132,52 +130,23 @@ def drift_report(
         tables = open_table(connection, "reference", reference), open_table(connection, "current", current)
         try:
             columns, left_out = common_columns(connection, *tables, features, categorical, weight)
-            samples = [_Sample.of(connection, table, columns, side, weight) for side, table in enumerate(tables)]
-            histograms = _profiled(connection, samples, columns, weight)
-            drawn = [_drawn(connection, sample, columns, weight) for sample in samples] if together else []
+            sides = [Side.of(connection, table, place, weight) for place, table in enumerate(tables)]
+            rows = sides[0].rows, sides[1].rows
+            rate = false_alarm_rate / max(sum(len(_suited(column, chosen)) for column in columns) + len(together), 1)
+            counted = histograms(connection, sides, columns, weight)
+            scored = list(progress(_scores(columns, counted, rows, chosen, rate), len(columns)))
+            samples = [drawn(connection, side, columns, weight) for side in sides] if together else []
         except duckdb.Error as error:
             raise SourceUnreadable(f"{tables[0].name} and {tables[1].name}: a value cannot be read: {told(error)}") from None
-    scores = _scores(columns, histograms, samples, chosen, false_alarm_rate, drawn, together)
+    pairs = {column.name: pair for column, (pair, _) in zip(columns, scored, strict=True)}
+    found = [row for _, of_column in scored for row in of_column]
+    if together:
+        common = {"feature": ALL_FEATURES, "kind": "all", "reference_rows": rows[0], "current_rows": rows[1]}
+        found += [common | row for row in _score_together(scored[0][0], samples, columns, together, rate)]
     return DriftReport(
-        (tables[0].name, tables[1].name), (samples[0].rows, samples[1].rows), scores, columns,
-        {column.name: pair for column, pair in zip(columns, histograms, strict=True)}, left_out,
-        _notes(columns, histograms), false_alarm_rate,
+        (tables[0].name, tables[1].name), rows, _worst_first(pd.DataFrame(found)), columns, pairs, left_out,
+        _notes(columns, pairs), false_alarm_rate,
     )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class _Sample:
-    """A side's rows under numbered columns."""
-
-    relation: str
-    rows: int
-
-    @classmethod
-    def of(
-        cls, connection: duckdb.DuckDBPyConnection, table: Table, columns: list[Column], side: int, weight: str | None
-    ) -> "_Sample":
-        day = f"DATE '{DAYS[side]}' AS day"
-        weighed = ""
-        (rows,) = connection.execute(f"SELECT count(*) FROM {table.relation}").fetchall()[0]
-        if weight is not None:
-            _refuse_bad_weights(connection, table, weight)
-            weighed = f", {table.sql[weight]} AS weight"
-        relation = f"(SELECT {day}, {alias_sql(columns, side)}{weighed} FROM {table.relation})"
-        return cls(relation, int(rows))
-
-
-def _refuse_bad_weights(connection: duckdb.DuckDBPyConnection, table: Table, weight: str) -> None:
-    x = table.sql.get(weight, "NULL")
-    wrong, example = connection.execute(
-        f"SELECT count(*) FILTER (bad), any_value(told) FILTER (bad) FROM (SELECT TRY_CAST({x} AS DOUBLE) AS w, "
-        f"coalesce(w IS NULL OR NOT isfinite(w) OR w < 0, true) AS bad, coalesce({x}::VARCHAR, 'NULL') AS told "
-        f"FROM {table.relation})"
-    ).fetchall()[0]
-    if wrong:
-        raise ColumnUnusable(
-            f"column {weight!r} of the {table.role} holds {wrong} weights that are missing, negative or no finite number, such "
-            f"as {example}; a weight says how many rows a row stands for: mend or leave out those rows"
-        )
 
 
 def _methods(methods: Sequence[str] | None) -> tuple[dict[str, list[str]], list[MultivariateMethod]]:
@@ -194,68 +163,25 @@ def _methods(methods: Sequence[str] | None) -> tuple[dict[str, list[str]], list[
     return dict.fromkeys(KINDS, single), together
 
 
-def _drawn(connection: duckdb.DuckDBPyConnection, sample: _Sample, columns: list[Column], weight: str | None) -> pd.DataFrame:
-    """At most `COMPARED_ROWS` rows of a side, drawn by the hash of their place, and by weight as `profiling/sample.py` does."""
-    kinds = {f"c{place}": column.kind for place, column in enumerate(columns)}
-    values = value_expressions(connection, sample.relation, kinds)
-    names = ", ".join(f"{x} AS {quoted(column.name)}" for x, column in zip(values.values(), columns, strict=True))
-    key = "-ln((hash(place)::DOUBLE + 0.5) / 18446744073709551616.0)" + (" / weight" if weight else "")
-    found = connection.sql(
-        f"SELECT {names} FROM (SELECT *, row_number() OVER () AS place FROM {sample.relation}) "
-        f"{'WHERE weight > 0 ' if weight else ''}ORDER BY {key} LIMIT {COMPARED_ROWS}"
-    )
-    frame: pd.DataFrame = found.to_arrow_table().to_pandas(strings_to_categorical=True)
-    return frame
-
-
-def _profiled(
-    connection: duckdb.DuckDBPyConnection, samples: list[_Sample], columns: list[Column], weight: str | None
-) -> list[tuple[Histogram, Histogram]]:
-    """Both sides of each column, counted on bins fitted to both: bins that only the reference has shaped would know its luck."""
-    kinds = {f"c{place}": column.kind for place, column in enumerate(columns)}
-    declared = ", ".join(f"{quoted(name)} {kind}" for name, (kind, _) in PROFILE_COLUMNS.items())
-    connection.execute(f"CREATE TEMP TABLE profiles ({declared})")
-    drawn = [
-        f"FROM {sample.relation}"
-        + (f" USING SAMPLE {100 * FIT_ROWS / sample.rows}% (system, 1)" if sample.rows > 2 * FIT_ROWS else "")
-        for sample in samples
-    ]
-    selected = ", ".join(kinds)
-    grids = fit_grids(connection, f"(SELECT {selected} {drawn[0]} UNION ALL SELECT {selected} {drawn[1]})", kinds)
-    sides = []
-    for day, sample in zip(DAYS, samples, strict=True):
-        write_profiles(connection, "profiles", sample.relation, kinds, grids, weight="weight" if weight else None)
-        found = read_histograms(connection, "profiles", "day = ?", [day])
-        sides.append([found.get((None, name), _no_rows(kind)) for name, kind in kinds.items()])
-    return list(zip(*sides, strict=True))
-
-
-def _no_rows(kind: str) -> Histogram:
-    nothing = np.zeros(0, float if kind == "numeric" else object)
-    return Histogram(kind, [DAYS[0]], nothing, np.zeros((1, 0)), np.zeros(1), np.full(1, np.nan), np.full(1, np.nan), True)
-
-
 def _scores(
     columns: list[Column],
-    histograms: list[tuple[Histogram, Histogram]],
-    samples: list[_Sample],
+    pairs: Iterable[Pair],
+    rows: tuple[int, int],
     methods: Mapping[str, list[str]],
-    false_alarm_rate: float,
-    drawn: list[pd.DataFrame],
-    together: list[MultivariateMethod],
-) -> pd.DataFrame:
-    suited = [[method for method in methods[column.kind] if method in ALLOWED[column.kind]] for column in columns]
-    rate = false_alarm_rate / max(sum(map(len, suited)) + len(together), 1)
-    found: list[dict[str, object]] = []
-    for column, pair, fitting in zip(columns, histograms, suited, strict=True):
-        common = {"feature": column.name, "kind": column.kind, "reference_rows": samples[0].rows, "current_rows": samples[1].rows}
-        found += [common | row for row in _score_column(column, *pair, fitting, rate)]
-        unfit = [method for method in methods[column.kind] if method not in fitting]
-        found += [common | _unscored(method, f"{method} does not compare {column.kind} columns") for method in unfit]
-    if together:
-        common = {"feature": ALL_FEATURES, "kind": "all", "reference_rows": samples[0].rows, "current_rows": samples[1].rows}
-        found += [common | row for row in _score_together(histograms[0], drawn, columns, together, rate)]
-    return _worst_first(pd.DataFrame(found))
+    rate: float,
+) -> Iterator[Scored]:
+    """Each column's histograms and its rows of the result."""
+    for column, pair in zip(columns, pairs, strict=True):
+        suited = _suited(column, methods)
+        unfit = [method for method in methods[column.kind] if method not in suited]
+        found = _score_column(*pair, suited, rate)
+        found += [_unscored(method, f"{method} does not compare {column.kind} columns") for method in unfit]
+        common = {"feature": column.name, "kind": column.kind, "reference_rows": rows[0], "current_rows": rows[1]}
+        yield pair, [common | row for row in found]
+
+
+def _suited(column: Column, methods: Mapping[str, list[str]]) -> list[str]:
+    return [method for method in methods[column.kind] if method in ALLOWED[column.kind]]
 
 
 def _score_together(
@@ -279,22 +205,20 @@ def _score_together(
     ]
 
 
-def _score_column(
-    column: Column, reference: Histogram, current: Histogram, methods: Sequence[str], rate: float
-) -> list[dict[str, object]]:
+def _score_column(reference: Histogram, current: Histogram, methods: Sequence[str], rate: float) -> list[dict[str, object]]:
     short = _too_few(reference, current)
     if short:
         return [_unscored(method, short) for method in methods]
     pair = Comparison.of(reference, current)
-    generator = np.random.default_rng(int.from_bytes(hashlib.sha256(column.name.encode()).digest()[:8], "little"))
-    thresholds = shuffled_thresholds(pair, methods, rate, generator)
-    judged = [_judged(pair, method, thresholds[method]) for method in methods]
+    found = {method: tuple(float(values[0]) for values in pair.apply(method)) for method in methods}
+    thresholds = shuffled_thresholds(pair, {method: score for method, (score, _, _) in found.items()}, rate)
+    judged = [_judged(pair, method, found[method], thresholds[method]) for method in methods]
     change = kinds_of_change(pair)[0] if any(row["drifted"] for row in judged) else None
     return [row | {"change": change} for row in judged]
 
 
-def _judged(pair: Comparison, method: str, threshold: CalibratedThreshold) -> dict[str, object]:
-    score, p_value, bound = (float(values[0]) for values in pair.apply(method))
+def _judged(pair: Comparison, method: str, found: tuple[float, ...], threshold: CalibratedThreshold) -> dict[str, object]:
+    score, p_value, bound = found
     score = round(score, DIGITS)
     if np.isnan(score):
         return _unscored(method, _undefined(pair))
@@ -341,10 +265,10 @@ def _worst_first(table: pd.DataFrame) -> pd.DataFrame:
     return ordered[columns].reset_index(drop=True)
 
 
-def _notes(columns: list[Column], histograms: list[tuple[Histogram, Histogram]]) -> list[str]:
+def _notes(columns: list[Column], pairs: Mapping[str, Pair]) -> list[str]:
     rounded = [
         column.name
-        for column, sides in zip(columns, histograms, strict=True)
+        for column, sides in zip(columns, pairs.values(), strict=True)
         if any(re.match(r".*INT|DECIMAL|BIGNUM", found) for found in column.types)
         and any(np.nanmax(np.abs([side.minimum[0], side.maximum[0], 0.0])) > EXACT_WHOLE for side in sides)
     ]

@@ -6,7 +6,8 @@ shares does not. Pooled counts are all it needs, no rows. Source: Good, Permutat
 chapter 3. Thresholds that know how days differ are in `calibration.py`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from functools import lru_cache
 
 import numpy as np
 
@@ -15,35 +16,39 @@ from monitoring_assets.drift.distances import Array
 from monitoring_assets.drift.scores import Comparison
 from monitoring_assets.drift.thresholds import SCALES, CalibratedThreshold, to_effect
 
-# The first few tell where noise is so far below the practical floor that the floor is the threshold; the others need all.
+# The first few give a limit within 5 to 15 % (25 % for the Wasserstein distance of a log-normal). More are dealt where that could
+# change the verdict.
 DRAWS = (200, 2_000)
 # Draws times bins. A score of many bins is a sum of many parts, whose tail fewer draws tell.
 CELLS = 600_000
-# Of the floor, in effects: half of it in squares, which is what limits are estimated from.
-FAR_BELOW = 0.7
+# Limits that few draws may give: so far below the practical floor, which then is the threshold, or so far from the score (above
+# and below it), in effects, that a limit known to 15 % cannot change its severity.
+FAR_BELOW, FAR_BEYOND = 0.7, 3.0
 # Draws that must lie beyond a limit for it to be counted. The shape of the tail is extrapolated, never below the second largest.
 COUNTED = 5
-# Effective rows beyond which noise falls with their square root, so fewer can be dealt.
-MOST_ROWS = 10_000
+# Effective rows beyond which noise falls with their square root, so fewer can be dealt. Rare categories need more of them.
+MOST_ROWS = {"numeric": 4_000, "categorical": 10_000}
 # Bins a numeric column is joined into while it is shuffled.
 BINS = 240
+# Draws times rows up to which a shuffle is of rows, the same for every column, and beyond which of each column's bins.
+SHARED = 10_000_000
 
 
-def shuffled_thresholds(
-    pair: Comparison, methods: Sequence[str], rate: float, generator: np.random.Generator
-) -> dict[str, CalibratedThreshold]:
+def shuffled_thresholds(pair: Comparison, scores: Mapping[str, float], rate: float) -> dict[str, CalibratedThreshold]:
     """Thresholds that a score of two samples of one population exceeds at most at `rate`, and never below a practical effect.
 
     Parameters
     ----------
     pair
         One reference and one current day on common bins.
+    scores
+        Their scores by method. A threshold that is not close to its score is less precise.
     rate
         Share of quiet comparisons that may alarm, per method: the whole comparison's rate ÷ its scores (Bonferroni).
     """
     rows = [float(side[0]) for side in pair.effective_rows]
     effective = rows[0] * rows[1] / (rows[0] + rows[1])
-    scale = min(1.0, MOST_ROWS / effective)
+    scale = min(1.0, MOST_ROWS[pair.kind] / effective)
     counts = np.append(pair.reference[0] + pair.current[0], pair.reference_missing[0] + pair.current_missing[0])
     positions = pair.positions[0]
     if pair.kind == "numeric":
@@ -51,17 +56,43 @@ def shuffled_thresholds(
     taken = max(round(rows[0] * scale), 1)
     pool = _whole(counts, taken + max(round(rows[1] * scale), 1))
     dealt = taken * (pool.sum() - taken) / pool.sum()
+    effects = {method: float(to_effect(method, np.array(score), effective)) for method, score in scores.items()}
+    floors = {method: float(to_effect(method, np.array(SCALES[method].practical[0]))) for method in scores}
     limits: dict[str, float] = {}
     for draws in (DRAWS[0], int(np.clip(CELLS // len(pool), *DRAWS))):
-        reference = generator.multivariate_hypergeometric(pool, taken, draws, method="marginals")
+        reference = _deals(pool, taken, draws)
         deals = _dealt(pair, positions, reference.astype(float), (pool - reference).astype(float))
-        for method in methods:
+        for method in scores:
             squares = np.nan_to_num(to_effect(method, np.nan_to_num(deals.apply(method)[0]), dealt)) ** 2
             limits[method] = float(np.sqrt(_limit(squares, rate)))
-        floors = {method: float(to_effect(method, np.array(SCALES[method].practical[0]))) for method in methods}
-        if all(limits[method] * np.sqrt(dealt / effective) < FAR_BELOW * floors[method] for method in methods):
+        if all(_is_clear(effects[m], limits[m] * np.sqrt(dealt / effective), floors[m]) for m in scores):
             break
     return {method: CalibratedThreshold(method, np.array([dealt]), np.array([limit]), 0.0) for method, limit in limits.items()}
+
+
+def _is_clear(effect: float, limit: float, floor: float) -> bool:
+    """Whether a limit from few draws is good enough to judge an effect by."""
+    return limit < FAR_BELOW * floor or effect < FAR_BELOW * max(limit, floor) or effect > FAR_BEYOND * limit
+
+
+def _deals(pool: Array, taken: int, draws: int) -> Array:
+    """Pooled rows dealt out at random, `taken` of them to the reference: its counts (draws, K)."""
+    total = int(pool.sum())
+    if draws * total > SHARED:
+        generator = np.random.default_rng((taken, total, draws))
+        return generator.multivariate_hypergeometric(pool, taken, draws, method="marginals")
+    return np.diff(np.take(_shuffles(taken, total, draws), np.append(0, np.cumsum(pool)), axis=1), axis=1)
+
+
+@lru_cache(maxsize=4)
+def _shuffles(taken: int, total: int, draws: int) -> Array:
+    """How many of the first 0, 1, 2 ... `total` rows are the reference's (draws, total + 1), in whatever order rows stand: so the
+    same shuffles serve every column. The rate is shared out by Bonferroni, which asks for no independence."""
+    generator = np.random.default_rng((taken, total, draws))
+    chosen = np.argpartition(generator.random((draws, total), dtype=np.float32), taken - 1, axis=1)[:, :taken]
+    is_reference = np.zeros((draws, total + 1), np.int8)
+    np.put_along_axis(is_reference, chosen + 1, 1, axis=1)
+    return np.cumsum(is_reference, axis=1, dtype=np.int16 if taken < 1 << 15 else np.int32)
 
 
 def _dealt(pair: Comparison, positions: Array, reference: Array, current: Array) -> Comparison:

@@ -8,7 +8,7 @@ values that are heavy, the atoms, are compared one by one. Cells are joined into
 """
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Self
 
 import numpy as np
@@ -64,7 +64,7 @@ class NumericGrid:
             at = int(np.searchsorted(lowers, atom, side="right")) - 1
             low, high = number_sql(max(lowers[at - 1], -np.finfo(float).max)), number_sql(atom)
             clauses += [f"WHEN {x} = {high} THEN {cells[2][at]}", f"WHEN {x} >= {low} AND {x} < {high} THEN {cells[2][at - 1]}"]
-        for (lower, upper, scale), first in reversed(list(zip(self.ranges, self._first_keys(), strict=True))):
+        for (lower, upper, scale), first in reversed(list(zip(self.ranges, _first_keys(self.ranges), strict=True))):
             y, shift = f"{x} * {number_sql(scale)}", number_sql(first - 2 * lower * scale)
             clauses.append(f"WHEN {x} >= {number_sql(lower)} AND {x} < {number_sql(upper)} THEN floor({y}) + ceil({y}) + {shift}")
         clauses += [
@@ -104,30 +104,10 @@ class NumericGrid:
     def _bin_of_cell(self) -> np.ndarray:
         return np.repeat(np.arange(len(self.starts)), np.diff([*self.starts, len(self.cells[0])]))
 
-    def _first_keys(self) -> list[int]:
-        sizes = [2 * round((upper - lower) * scale) for lower, upper, scale in self.ranges]
-        return [FIRST_KEY + sum(sizes[:place]) for place in range(len(sizes))]
-
     @cached_property
     def cells(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Lower edge, upper edge and key of every cell, ascending; they cover the whole line."""
-        main = self.ranges[0] if self.ranges else (np.inf, np.inf, 1.0)
-        parts = [(np.array([-np.inf]), np.array([main[0]]), np.array([LOW_KEY]))]
-        if self.ranges:
-            parts.append((np.array([main[1]]), np.array([np.inf]), np.array([HIGH_KEY])))
-        for place, ((lower, upper, scale), first) in enumerate(zip(self.ranges, self._first_keys(), strict=True)):
-            count = round((upper - lower) * scale)
-            edges = (lower * scale + np.arange(count + 1)) / scale
-            low = np.stack([edges[:-1], _next(edges[:-1])], axis=1).ravel()
-            high = np.stack([edges[:-1], edges[1:]], axis=1).ravel()
-            kept = np.ones(2 * count, bool)
-            for inner_lower, inner_upper, _ in self.ranges[place + 1 :]:
-                kept &= (low < inner_lower) | (low >= inner_upper)
-            parts.append((low[kept], high[kept], (first + np.arange(2 * count))[kept]))
-        low, high, key = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-        order = np.argsort(low, kind="stable")
-        low, high, key = low[order], high[order], key[order]
-        return _split(low, high, key, np.asarray(self.atoms), FIRST_KEY if not self.ranges else int(key.max()) + 1)
+        return _cells(self.ranges, self.atoms)
 
     @classmethod
     def fitted(cls, values: np.ndarray, counts: np.ndarray) -> Self:
@@ -146,12 +126,15 @@ class NumericGrid:
         if len(values) == 0 or (len(values) <= EXACT_LIMIT and not fits):
             return cls((), tuple(values.tolist()), tuple(range(2 * len(values) + 1)))
         shares = counts / counts.sum()
-        tried = [cls._ranged(values, counts, shares, trim, step) for trim in TRIMS[: 1 if step else None]]
-        ranges, atoms, _ = next((found for found in tried if found[2] <= CROWDED), min(tried, key=lambda found: found[2]))
+        tried = []
+        for trim in TRIMS[: 1 if step else None]:
+            tried.append(cls._ranged(values, counts, shares, trim, step))
+            if tried[-1][2] <= CROWDED:
+                break
+        ranges, atoms, _ = min(tried, key=lambda found: found[2]) if tried[-1][2] > CROWDED else tried[-1]
         grid = cls(ranges, atoms, (0,))
-        if step == ranges[0][2] and len(values) <= EXACT_LIMIT:
-            return cls(ranges, atoms, tuple(range(len(grid.cells[0]))))
-        return cls(ranges, atoms, _joined(grid, values, shares))
+        is_by_cell = step == ranges[0][2] and len(values) <= EXACT_LIMIT
+        return cls(ranges, atoms, tuple(range(len(grid.cells[0]))) if is_by_cell else _joined(grid, values, counts))
 
     @classmethod
     def _ranged(
@@ -171,12 +154,12 @@ class NumericGrid:
         is_heavy &= values * ranges[0][2] != np.floor(values * ranges[0][2])
         is_heavy |= (shares >= ATOM) & (counts >= ATOM_REPEATS) & ((values < ranges[0][0]) | (values >= ranges[0][1]))
         heaviest = np.flatnonzero(is_heavy)[np.argsort(-shares[is_heavy], kind="stable")[:ATOMS]]
-        others = shares.copy()
-        others[heaviest] = 0.0
+        others = counts.copy()
+        others[heaviest] = 0
         while True:
             grid = cls(tuple(ranges), (), (0,))
             lower, upper, _ = grid.cells
-            mass = grid._mass(values, others)
+            mass = grid._mass(values, others) / counts.sum()
             crowded = np.flatnonzero((mass > CROWDED) & (upper > lower) & np.isfinite(lower) & np.isfinite(upper))
             finer = _zoom(ranges, lower[crowded], upper[crowded], mass[crowded]) if len(ranges) <= ZOOMS else None
             if finer is None:
@@ -185,12 +168,43 @@ class NumericGrid:
                 return tuple(ranges), tuple(atoms.tolist()), float(mass[upper > lower].max(initial=0.0))
             ranges.append(finer)
 
-    def _mass(self, values: np.ndarray, shares: np.ndarray) -> np.ndarray:
-        lower = self.cells[0]
-        return np.bincount(np.searchsorted(lower, values, side="right") - 1, weights=shares, minlength=len(lower))
+    def _mass(self, values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+        """Rows in each cell, of ascending values and their counts."""
+        before = np.append(0, np.cumsum(counts))[np.searchsorted(values, self.cells[0])]
+        return np.diff(before, append=counts.sum())
 
 
 Grid = NumericGrid | CategoryGrid
+Ranges = tuple[tuple[float, float, float], ...]
+
+
+# Fitting asks for the cells of the same ranges several times.
+@lru_cache(maxsize=4)
+def _cells(ranges: Ranges, atoms: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    main = ranges[0] if ranges else (np.inf, np.inf, 1.0)
+    parts = [(np.array([-np.inf]), np.array([main[0]]), np.array([LOW_KEY]))]
+    if ranges:
+        parts.append((np.array([main[1]]), np.array([np.inf]), np.array([HIGH_KEY])))
+    for place, ((lower, upper, scale), first) in enumerate(zip(ranges, _first_keys(ranges), strict=True)):
+        count = round((upper - lower) * scale)
+        edges = (lower * scale + np.arange(count + 1)) / scale
+        low = np.stack([edges[:-1], _next(edges[:-1])], axis=1).ravel()
+        high = np.stack([edges[:-1], edges[1:]], axis=1).ravel()
+        kept = np.ones(2 * count, bool)
+        for inner_lower, inner_upper, _ in ranges[place + 1 :]:
+            kept &= (low < inner_lower) | (low >= inner_upper)
+        parts.append((low[kept], high[kept], (first + np.arange(2 * count))[kept]))
+    low, high, key = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    order = np.argsort(low, kind="stable")
+    low, high, key = low[order], high[order], key[order]
+    if not atoms:
+        return low, high, key
+    return _split(low, high, key, np.asarray(atoms), FIRST_KEY if not ranges else int(key.max()) + 1)
+
+
+def _first_keys(ranges: Ranges) -> list[int]:
+    sizes = [2 * round((upper - lower) * scale) for lower, upper, scale in ranges]
+    return [FIRST_KEY + sum(sizes[:place]) for place in range(len(sizes))]
 
 
 def _lattice_scale(values: np.ndarray) -> float | None:
@@ -260,10 +274,10 @@ def _split(
     return low, high, keys
 
 
-def _joined(grid: NumericGrid, values: np.ndarray, shares: np.ndarray) -> tuple[int, ...]:
+def _joined(grid: NumericGrid, values: np.ndarray, counts: np.ndarray) -> tuple[int, ...]:
     """First cells of about `BINS` bins that share the reference evenly; a heavy single value has its own."""
     lower, upper, _ = grid.cells
-    mass = grid._mass(values, shares)
+    mass = grid._mass(values, counts) / counts.sum()
     width = np.where(np.isfinite(lower) & np.isfinite(upper), upper - lower, 0.0)
     measures = (mass, np.sqrt(mass * width / max(width.max(), 1e-300)), width)
     weight = sum(share * measure / (measure.sum() or 1.0) for share, measure in zip(MEASURE, measures, strict=True))

@@ -29,6 +29,8 @@ from monitoring_assets.warehouse import literal, quoted
 
 # A grid is fitted on about this many rows, drawn in blocks; more do not change its bins.
 FIT_ROWS = 2_000_000
+# Values that are fetched at once to fit grids on: 32 MB.
+FETCHED_VALUES = 4_000_000
 # On a day with more than `EXACT_LIMIT` categories those the grid does not know share as many buckets as two hex digits number.
 BUCKET_PREFIX = "\x1f"
 _NUMBERS = re.compile(r"(U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|UINTEGER|FLOAT|DOUBLE|DECIMAL\(.*\)|BOOLEAN|BIGNUM|\"NULL\")")
@@ -38,11 +40,10 @@ _TIMES = re.compile(r"DATE|TIMESTAMP.*")
 def fit_grids(connection: duckdb.DuckDBPyConnection, rows: str, columns: Mapping[str, str]) -> dict[str, Grid]:
     """A grid for each column, from the rows of a relation."""
     expressions = value_expressions(connection, rows, columns)
-    grids: dict[str, Grid] = {}
+    numeric = {column: x for column, x in expressions.items() if columns[column] == "numeric"}
+    grids: dict[str, Grid] = dict(zip(numeric, _fit_numeric(connection, rows, list(numeric.values())), strict=True))
     for column, x in expressions.items():
-        if columns[column] == "numeric":
-            grids[column] = fit_numeric(connection, rows, x)
-        else:
+        if columns[column] != "numeric":
             found = connection.execute(
                 f"SELECT {x} AS category, count(*) FROM {rows} WHERE category IS NOT NULL GROUP BY category "
                 f"ORDER BY count(*) DESC, category LIMIT {EXACT_LIMIT}"
@@ -55,12 +56,23 @@ def fit_grids(connection: duckdb.DuckDBPyConnection, rows: str, columns: Mapping
 
 def fit_numeric(connection: duckdb.DuckDBPyConnection, rows: str, x: str) -> NumericGrid:
     """A grid for the finite values of an SQL expression of type DOUBLE over the rows of a relation."""
+    return next(_fit_numeric(connection, rows, [x]))
+
+
+def _fit_numeric(connection: duckdb.DuckDBPyConnection, rows: str, expressions: Sequence[str]) -> Iterator[NumericGrid]:
+    """The grids of several expressions: as many are read at once as fit into `FETCHED_VALUES`."""
+    if not expressions:
+        return
     (row_count,) = _row(connection, f"SELECT count(*) FROM {rows}")
     sample = f"USING SAMPLE {100 * FIT_ROWS / row_count}% (system, 1)" if row_count > 2 * FIT_ROWS else ""
-    drawn = f"SELECT value FROM (SELECT {x} AS value FROM {rows}) WHERE isfinite(value)"
-    values = np.sort(np.asarray(connection.execute(f"SELECT value FROM ({drawn}) {sample}").fetchnumpy()["value"], float))
-    first = np.flatnonzero(np.append(True, values[1:] != values[:-1])) if len(values) else np.zeros(0, int)
-    return NumericGrid.fitted(values[first], np.diff(np.append(first, len(values))))
+    width = max(FETCHED_VALUES // max(min(row_count, FIT_ROWS), 1), 1)
+    for start in range(0, len(expressions), width):
+        selected = ", ".join(f"{x} AS v{place}" for place, x in enumerate(expressions[start : start + width]))
+        for fetched in connection.execute(f"SELECT {selected} FROM {rows} {sample}").fetchnumpy().values():
+            values: np.ndarray = np.ma.filled(np.ma.asarray(fetched, float), np.nan)
+            values = np.sort(values[np.isfinite(values)])
+            first = np.flatnonzero(np.append(True, values[1:] != values[:-1])) if len(values) else np.zeros(0, int)
+            yield NumericGrid.fitted(values[first], np.diff(np.append(first, len(values))))
 
 
 def write_profiles(
