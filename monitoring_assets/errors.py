@@ -21,6 +21,10 @@ class WarehouseLocked(TransientError):
     """Another process holds the DuckDB file."""
 
 
+class WarehouseUnusable(PermanentError):
+    """The warehouse file is damaged or no warehouse, or the data folder cannot be used."""
+
+
 class MonitorUnknown(PermanentError):
     """No monitor of that name is declared."""
 

@@ -4,7 +4,10 @@ Connections are short, because a DuckDB writer blocks every other process. What 
 Nothing here knows statistics, sources or Dagster.
 """
 
+import logging
 import random
+import re
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -15,16 +18,23 @@ from typing import TYPE_CHECKING
 import duckdb
 import tenacity
 
-from monitoring_assets.errors import WarehouseLocked, WarehouseMismatch
+from monitoring_assets.errors import WarehouseLocked, WarehouseMismatch, WarehouseUnusable
 from monitoring_assets.monitor_spec import MonitorSpec
 from monitoring_assets.warehouse_tables import tables_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-LOCK_PATIENCE_SECONDS = 60.0
+_LOG = logging.getLogger(__name__)
+
+# How long a connection waits for a file that another process holds, and how often it says so meanwhile.
+LOCK_PATIENCE_SECONDS, REPORTED_EVERY_SECONDS = 60.0, 10.0
 # What DuckDB says when another process has the file, on POSIX and on Windows. "lock" alone would match "block" as well.
 LOCK_MESSAGES = ("Could not set lock", "Conflicting lock", "being used by another process", "Unique file handle conflict")
+
+# What DuckDB says of a file whose content contradicts itself, wherever in the file that is.
+DAMAGED = "Corrupt database file"
+DAMAGE_MESSAGES = ("not a valid DuckDB database file", "Could not read enough bytes")
 
 # How DuckDB itself spells types that are declared by a shorter name.
 TYPE_NAMES = {"TIMESTAMPTZ": "TIMESTAMP WITH TIME ZONE"}
@@ -64,10 +74,14 @@ def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Warehouse:
-    """The warehouse file. Creating the object touches nothing; the file appears with the first connection."""
+    """The warehouse file. Creating the object touches nothing; the file appears with the first connection.
+
+    `report` is given a line every ten seconds while another process holds the file.
+    """
 
     path: Path
     patience_seconds: float = LOCK_PATIENCE_SECONDS
+    report: Callable[[str], None] = _LOG.warning
 
     @contextmanager
     def connect(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -77,32 +91,83 @@ class Warehouse:
         ------
         WarehouseLocked
             When the file is still held after `patience_seconds`.
+        WarehouseUnusable
+            When the file is damaged or no warehouse, or its folder cannot be used.
         """
         connection = self.patiently(lambda: duckdb.connect(str(self.path)))
         try:
             connection.execute("SET enable_progress_bar = false")
             yield connection
+        except duckdb.Error as error:
+            if self._is_damage(error):
+                raise self._unusable(error) from None
+            raise
         finally:
             connection.close()
 
     def patiently(self, connect: Callable[[], duckdb.DuckDBPyConnection]) -> duckdb.DuckDBPyConnection:
-        """What `connect` gives, tried again while another process holds the file. WarehouseLocked after `patience_seconds`."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        """What `connect` gives, tried again while another process holds the file.
+
+        Raises
+        ------
+        WarehouseLocked, WarehouseUnusable
+            As `connect` of the warehouse does.
+        """
+        self._make_folder()
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception(_is_lock),
             wait=_pause,
             stop=tenacity.stop_after_delay(self.patience_seconds),
+            before_sleep=self._reported_every(REPORTED_EVERY_SECONDS),
             reraise=True,
         )
         try:
             return retrying(self._of_the_file_there_now, connect)
         except duckdb.Error as error:
             if not _is_lock(error):
-                raise
+                raise self._unusable(error) from None
             raise WarehouseLocked(
                 f"{self.path} has been held by another process for {self.patience_seconds:g} s: {str(error).splitlines()[0]} "
                 "Close the program that has it open (a DuckDB shell, a notebook) and run this again."
             ) from None
+
+    def _make_folder(self) -> None:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise WarehouseUnusable(
+                f"the data folder {self.path.parent} cannot be made: {error.strerror or error}. "
+                "Set MONITORING_ASSETS_HOME to a folder in which this user may write."
+            ) from None
+
+    def _reported_every(self, seconds: float) -> Callable[[tenacity.RetryCallState], None]:
+        """Called before each new try; says every so many seconds who holds the file."""
+        begun = time.monotonic()
+        reported = 0
+
+        def report(state: tenacity.RetryCallState) -> None:
+            nonlocal reported
+            waited = time.monotonic() - begun
+            if waited // seconds > reported:
+                reported = int(waited // seconds)
+                error = state.outcome.exception() if state.outcome else None
+                progress = f"waited {waited:.0f} of at most {self.patience_seconds:g} s"
+                self.report(f"{self.path} is held by {_holder(str(error))}; {progress}")
+
+        return report
+
+    def _is_damage(self, error: duckdb.Error) -> bool:
+        """Whether it is this file that is damaged: other files are read on the same connection."""
+        said = str(error)
+        return DAMAGED in said or (str(self.path) in said and any(text in said for text in DAMAGE_MESSAGES))
+
+    def _unusable(self, error: duckdb.Error) -> WarehouseUnusable:
+        said = str(error).splitlines()[0]
+        if self._is_damage(error):
+            remedy = "Restore it from a backup, or move it away: days that are materialised again fill a new one."
+        else:
+            remedy = "Correct the file's permissions, or set MONITORING_ASSETS_HOME to another folder."
+        return WarehouseUnusable(f"the warehouse {self.path} cannot be used: {said} {remedy}")
 
     def _of_the_file_there_now(self, connect: Callable[[], duckdb.DuckDBPyConnection]) -> duckdb.DuckDBPyConnection:
         """Between opening a file and locking it, a compaction may have put another in its place."""
@@ -134,6 +199,16 @@ def longest_pause(tries: int, waited: float) -> float:
     [0.04, 0.32, 0.71, 0.25, 0.05]
     """
     return min(0.02 * 2 ** min(tries, 10), max(0.05, 0.5 ** (waited / 10)))
+
+
+def _holder(message: str) -> str:
+    """Who holds the file, from DuckDB's message.
+
+    >>> _holder("IO Error: Conflicting lock is held in /usr/bin/python3.11 (PID 4711) by user ann.")
+    '/usr/bin/python3.11 (PID 4711)'
+    """
+    found = re.search(r"held in (.+? \(PID \d+\))", message)
+    return found[1] if found else "another process"
 
 
 def _is_lock(error: BaseException) -> bool:

@@ -68,6 +68,14 @@ MISTAKES = {
         {"reference": {"first_day": "2026-03-02", "last_day": "2026-03-01"}},
         ["reference", "first_day 2026-03-02 is after last_day 2026-03-01"],
     ),
+    "a reference before the first day": (
+        {"reference": {"first_day": "2026-02-20", "last_day": "2026-03-04"}},
+        ["reference.first_day 2026-02-20 is before start_day 2026-03-01", "set start_day to 2026-02-20"],
+    ),
+    "a reference after the last day": (
+        {"end_day": "2026-03-03"},
+        ["reference.last_day 2026-03-04 is after end_day 2026-03-03"],
+    ),
     "a reference per day": ({"reference": {"path": "{day}.csv"}}, ["reference", "without {day}"]),
     "a reference in an unknown format": (
         {"reference": {"path": "r.txt"}},

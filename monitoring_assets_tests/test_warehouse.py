@@ -13,7 +13,7 @@ import duckdb
 import numpy as np
 import pytest
 
-from monitoring_assets.errors import TransientError, WarehouseLocked, WarehouseMismatch
+from monitoring_assets.errors import TransientError, WarehouseLocked, WarehouseMismatch, WarehouseUnusable
 from monitoring_assets.warehouse import (
     LOCK_PATIENCE_SECONDS,
     Warehouse,
@@ -243,7 +243,7 @@ def test_a_file_that_is_no_warehouse_is_not_called_locked(tmp_path):
     path = tmp_path / "locked block" / "warehouse.duckdb"
     path.parent.mkdir()
     path.write_bytes(os.urandom(20_000))
-    with pytest.raises(duckdb.Error), Warehouse(path, patience_seconds=30).connect():
+    with pytest.raises(WarehouseUnusable, match="not a valid DuckDB database"), Warehouse(path, patience_seconds=30).connect():
         pass
 
 

@@ -4,12 +4,14 @@ import os
 import re
 from collections.abc import Iterator
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, Self, get_args
 
 import dagster as dg
 from pydantic import BaseModel, RootModel, ValidationError
 
 from monitoring_assets.monitor_spec import MonitorSpec
+from monitoring_assets.monitor_spec.yaml_keys import repeated_keys
 from monitoring_assets.orchestration.arrivals import build_arrival_sensor, is_watched
 from monitoring_assets.orchestration.asset_checks import build_asset_checks
 from monitoring_assets.orchestration.daily_assets import build_daily_assets
@@ -44,6 +46,9 @@ class ModelMonitor(dg.Component):
     @classmethod
     def load(cls, attributes: BaseModel | None, context: dg.ComponentLoadContext) -> Self:
         given = attributes.root if isinstance(attributes, MonitorAttributes) else {}
+        repeated = _repeated(context)
+        if repeated:
+            raise _refusal(given, context, repeated)
         unset = sorted({name for text in _texts(given) for name in _variables(text) if name not in os.environ})
         if unset:
             raise _refusal(
@@ -53,7 +58,7 @@ class ModelMonitor(dg.Component):
         try:
             return cls(MonitorSpec.model_validate(resolved))
         except ValidationError as error:
-            raise _refusal(given, context, [_told(mistake, context) for mistake in error.errors()]) from None
+            raise _refusal(given, context, [_explained(mistake, context) for mistake in error.errors()]) from None
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         return build_monitor(self.spec)
@@ -99,12 +104,21 @@ def _variables(text: str) -> list[str]:
     return [name for template in re.findall(r"{{(.*?)}}", text) for name in re.findall(r"\benv\.(\w+)", template)]
 
 
+def _repeated(context: dg.ComponentLoadContext) -> list[str]:
+    """Keys that the file holds twice, of which Dagster's parser keeps the last."""
+    tree = context.resolution_context.source_position_tree
+    file = Path(tree.position.filename) if tree else None
+    if file is None or not file.is_file():
+        return []
+    return [f"{file}:{found.line}, {found}" for found in repeated_keys(file.read_text(encoding="utf-8"))]
+
+
 def _refusal(given: dict[str, Any], context: dg.ComponentLoadContext, mistakes: list[str]) -> dg.DagsterInvalidDefinitionError:
     listed = "".join(f"\n  {mistake}" for mistake in mistakes)
     return dg.DagsterInvalidDefinitionError(f"monitor {given.get('name')!r} in {context.path} is refused:{listed}")
 
 
-def _told(mistake: Any, context: dg.ComponentLoadContext) -> str:
+def _explained(mistake: Any, context: dg.ComponentLoadContext) -> str:
     """One mistake: where it stands, the field, what is allowed, what was found."""
     path = list(mistake["loc"])
     field = ".".join(map(str, path)) or "the monitor"

@@ -131,6 +131,18 @@ class MonitorSpec(SpecModel):
         return self
 
     @model_validator(mode="after")
+    def _reference_is_within_the_days(self) -> Self:
+        first, last = self.reference.first_day, self.reference.last_day
+        if first is not None and first < self.start_day:
+            raise ValueError(
+                f"reference.first_day {first} is before start_day {self.start_day}, and no day before that is ever read; "
+                f"set start_day to {first} or the reference to a later range"
+            )
+        if last is not None and self.end_day is not None and last > self.end_day:
+            raise ValueError(f"reference.last_day {last} is after end_day {self.end_day}, and no day after that is ever read")
+        return self
+
+    @model_validator(mode="after")
     def _windows_agree(self) -> Self:
         if self.retrain_window_days not in self.drift.windows_days:
             raise ValueError(

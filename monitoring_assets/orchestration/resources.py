@@ -8,7 +8,7 @@ from pathlib import Path
 import dagster as dg
 import duckdb
 
-from monitoring_assets.errors import PermanentError, TransientError
+from monitoring_assets.errors import PermanentError, TransientError, WarehouseLocked
 from monitoring_assets.monitor_spec import MonitorSpec
 from monitoring_assets.warehouse import LOCK_PATIENCE_SECONDS, Warehouse, ensure_tables
 
@@ -19,7 +19,7 @@ _READY: set[tuple[Path, int, str]] = set()
 class MonitoringHome(dg.ConfigurableResource):
     """The data folder: warehouse, MLflow store, and what relative paths of sources start at.
 
-    Without `path` it is `MONITORING_ASSETS_HOME`, or `data` in the working directory. `patience_seconds` is how long a try waits
+    Without `path` it is `MONITORING_ASSETS_HOME`, or `data` in the working directory. `patience_seconds` is how long a run waits
     for a warehouse that another process holds.
     """
 
@@ -32,7 +32,7 @@ class MonitoringHome(dg.ConfigurableResource):
 
     @property
     def warehouse(self) -> Warehouse:
-        return Warehouse(self.folder / "warehouse.duckdb", self.patience_seconds)
+        return Warehouse(self.folder / "warehouse.duckdb", self.patience_seconds, dg.get_dagster_logger().warning)
 
     def located(self, spec: MonitorSpec) -> MonitorSpec:
         """The spec with relative paths starting at this folder."""
@@ -63,9 +63,12 @@ MONITORING_HOME = MonitoringHome()
 
 @contextmanager
 def errors_for_dagster() -> Iterator[None]:
-    """A transient error is tried again some times, a permanent one fails at once with its message."""
+    """A transient error is tried again some times, a permanent one fails at once with its message, and so does a warehouse that
+    was held for the whole of `patience_seconds`: the wait was the retry."""
     try:
         yield
+    except WarehouseLocked as error:
+        raise dg.Failure(description=f"{type(error).__name__}: {error}", allow_retries=False) from error
     except TransientError as error:
         raise dg.RetryRequested(max_retries=RETRIES, seconds_to_wait=RETRY_AFTER_SECONDS) from error
     except PermanentError as error:

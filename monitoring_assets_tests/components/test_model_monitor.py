@@ -116,6 +116,12 @@ MISTAKES = {
     ),
     "a wrong type": ("start_day: 2026-03-01", "start_day: soon", 6, ["start_day", "valid date", "'soon'"]),
     "a missing field": ("event_time: at\n", "", None, ["event_time", "required"]),
+    "a key that stands twice": (
+        "start_day: 2026-03-01", "start_day: 2026-03-01\ntime_zone: UTC\nid: other", 8, ["the key 'id'", "first on line 4"],
+    ),
+    "a feature that stands twice": (
+        "  amount: { kind: numeric }", "  amount: { kind: numeric }\n  amount: { kind: categorical }", 9, ["'amount'", "line 8"],
+    ),
     "a rule of the whole": ("id: id", "id: amount", None, ["each column has one role", "amount"]),
 }  # fmt: skip
 

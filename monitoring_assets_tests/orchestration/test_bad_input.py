@@ -2,7 +2,9 @@
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 
@@ -10,8 +12,8 @@ import dagster as dg
 import pandas as pd
 import pytest
 
+from monitoring_assets import warehouse
 from monitoring_assets.monitor_spec import days_between
-from monitoring_assets.orchestration import resources
 from monitoring_assets_tests.dagster_monitor import DagsterMonitor, failure_of, succeeded
 from monitoring_assets_tests.example_monitor import example_rows, write_day, write_labels, write_reference
 
@@ -120,20 +122,64 @@ def test_a_missing_baseline_is_a_failure_that_names_the_asset_to_materialise(fre
     assert fresh.tables("profile_grids")["profile_grids"] == []  # and no bins were fitted to a single day
 
 
-def test_a_held_warehouse_is_tried_again_and_passes_when_it_is_released(
-    fresh: DagsterMonitor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(resources, "RETRY_AFTER_SECONDS", 1)
-    with fresh.warehouse():
-        pass
+@contextmanager
+def held(home: Path, seconds: float) -> Iterator[subprocess.Popen[str]]:
+    """Another process holds the warehouse for so long."""
     hold = (
-        f"import duckdb, time; c = duckdb.connect({str(fresh.home / 'warehouse.duckdb')!r}); print('held', flush=True); "
-        "time.sleep(1.0)"
+        f"import duckdb, time; c = duckdb.connect({str(home / 'warehouse.duckdb')!r}); print('held', flush=True); "
+        f"time.sleep({seconds})"
     )
     with subprocess.Popen([sys.executable, "-c", hold], stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        result = succeeded(fresh.materialise("reference_baseline"))
-    retried = [event for event in result.all_events if event.event_type == dg.DagsterEventType.STEP_UP_FOR_RETRY]
-    assert len(retried) >= 1
-    assert "has been held by another process" in retried[0].step_retry_data.error.to_string()
+        try:
+            yield holder
+        finally:
+            holder.kill()
+
+
+def test_a_held_warehouse_is_waited_for_and_the_run_passes_when_it_is_released(fresh: DagsterMonitor) -> None:
+    with fresh.warehouse():
+        pass
+    patient = DagsterMonitor(fresh.home, fresh.instance, patience_seconds=30, **SETTINGS)
+    with held(fresh.home, 1.0):
+        succeeded(patient.materialise("reference_baseline"))
+
+
+def test_a_run_waits_as_long_as_its_failure_says_and_meanwhile_names_the_process_that_holds_the_file(
+    fresh: DagsterMonitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(warehouse, "REPORTED_EVERY_SECONDS", 0.5)
+    with fresh.warehouse():
+        pass
+    waiting = DagsterMonitor(fresh.home, fresh.instance, patience_seconds=2, **SETTINGS)
+    begun = time.perf_counter()
+    with held(fresh.home, 60) as holder:
+        result = waiting.materialise("reference_baseline")
+    assert time.perf_counter() - begun < 5  # once: it used to be four times two seconds, and fifteen between
+    assert "has been held by another process for 2 s" in failure_of(result)
+    logged = [entry.user_message for entry in fresh.instance.all_logs(result.run_id)]
+    reported = [line for line in logged if f"(PID {holder.pid})" in line and "waited" in line and "of at most 2 s" in line]
+    assert len(reported) >= 2
+    assert str(fresh.home / "warehouse.duckdb") in reported[0]
+
+
+def test_a_damaged_warehouse_is_a_failure_that_names_the_file_and_the_remedy(fresh: DagsterMonitor) -> None:
+    succeeded(fresh.materialise("reference_baseline"))
+    file = fresh.home / "warehouse.duckdb"
+    whole = file.read_bytes()
+    for damaged in (b"not a warehouse", b"", whole[: len(whole) // 2], whole[:13_000] + bytes(len(whole) - 13_000)):
+        file.write_bytes(damaged)
+        told = failure_of(fresh.materialise("reference_baseline"))
+        assert "WarehouseUnusable" in told
+        assert str(file) in told
+        assert "Restore it from a backup, or move it away" in told
+
+
+@pytest.mark.parametrize("home", ["a file", "a file/below", "/proc/nowhere", "/sys/not_allowed"])
+def test_an_impossible_home_is_a_failure_that_names_it_and_the_variable(tmp_path: Path, home: str) -> None:
+    (tmp_path / "a file").write_text("no folder")
+    with dg.DagsterInstance.ephemeral() as instance:
+        told = failure_of(DagsterMonitor(tmp_path / home, instance, **SETTINGS).materialise("reference_baseline"))
+    assert f"WarehouseUnusable: the data folder {tmp_path / home} cannot be made" in told
+    assert "Set MONITORING_ASSETS_HOME" in told
