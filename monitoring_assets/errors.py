@@ -25,6 +25,10 @@ class WarehouseUnusable(PermanentError):
     """The warehouse file is damaged or no warehouse, or the data folder cannot be used."""
 
 
+class ScoringInterrupted(TransientError):
+    """What days are scored from kept changing while they were scored."""
+
+
 class MonitorUnknown(PermanentError):
     """No monitor of that name is declared."""
 

@@ -30,7 +30,7 @@ def alerts_of(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, subject:
     """The alert that a day's verdict on drift or performance gives; none where it is ok or cannot be judged."""
     found: list[tuple[Severity | None, str]]
     if subject == "drift":
-        found = [(verdict.severity, verdict.reason) for verdict in drift_verdicts(connection, spec, [day])]
+        found = [(verdict.overall_severity, verdict.reason) for verdict in drift_verdicts(connection, spec, [day])]
     else:
         found = [(state.severity, state.reason) for _, state in performance_verdicts(connection, spec, [day])]
     return [Alert(day, subject, severity, reason) for severity, reason in found if severity is not None and severity != "ok"]

@@ -51,16 +51,20 @@ def calibrate(reference: Mapping[Key, Histogram], spec: MonitorSpec, baseline_id
     Returns
     -------
     DataFrame
-        The columns of the table `thresholds`, one row per segment, feature, method, window and reference. Columns without rows in
-        the reference have none.
+        The columns of the table `thresholds`, one row per segment, feature, method, window and reference. Columns without values
+        in the reference have none.
     """
-    watched = {key: days for key, days in reference.items() if key[1] in spec.watched_columns and days.rows.sum() > 0}
+    watched = {key: days for key, days in reference.items() if key[1] in spec.watched_columns and days.counts.sum() > 0}
     comparisons = spec.drift.comparisons
-    family = family_of(spec.drift, [days.kind for days in watched.values()])
+    of_whole, of_segments = (
+        family_of(spec.drift, [days.kind for (segment, _), days in watched.items() if (segment is not None) == within], within)
+        for within in (False, True)
+    )
     rows: list[dict[str, object]] = []
     for (segment, feature), days in watched.items():
         digest = hashlib.sha256(f"{baseline_id}/{segment}/{feature}".encode()).digest()
         generator = np.random.default_rng(int.from_bytes(digest[:8], "little"))
+        family = of_whole if segment is None else of_segments
         found = _calibrate_column(coarsened(days), spec.drift.methods(days.kind), comparisons, family, generator)
         rows += [{"baseline_id": baseline_id, "segment": segment, "feature": feature} | row for row in found]
     return pd.DataFrame(rows).astype({"segment": "object"}) if rows else pd.DataFrame()
@@ -79,9 +83,14 @@ class Family:
     scores: int
 
 
-def family_of(drift: Drift, kinds: Sequence[str]) -> Family:
-    """The judgements over columns of these kinds, and over all features together, which count as one column more."""
-    together, windows, comparisons = drift.multivariate_methods, len(drift.windows_days), len(drift.comparisons)
+def family_of(drift: Drift, kinds: Sequence[str], within_segments: bool = False) -> Family:
+    """The judgements over columns of these kinds, and over all features together, which count as one column more.
+
+    Segments are a family of their own, at the same rate, so that they cost the whole no power. They are not compared in all
+    features together.
+    """
+    together = [] if within_segments else drift.multivariate_methods
+    windows, comparisons = len(drift.windows_days), len(drift.comparisons)
     return Family(
         drift.false_alarm_rate,
         columns=len(kinds) * comparisons + bool(together) * windows,

@@ -4,8 +4,10 @@ Here samples are read, cut to size, compared and judged; the methods are in `mul
 `multivariate_thresholds.py`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import cached_property
 
 import duckdb
 import numpy as np
@@ -15,7 +17,7 @@ from monitoring_assets.drift.calibration import NOISE_ROWS
 from monitoring_assets.drift.distances import Array
 from monitoring_assets.drift.multivariate import ALL_FEATURES, Encoding, Score, Structure, projected, score
 from monitoring_assets.drift.multivariate_thresholds import COMPARED_ROWS, calibrate_together, compared_rows, quiet_noise
-from monitoring_assets.drift.thresholds import CalibratedThreshold, CutKey, judge, read_thresholds
+from monitoring_assets.drift.thresholds import CalibratedThreshold, CutKey, judge, reasons_without_threshold
 from monitoring_assets.drift.windows import DIGITS
 from monitoring_assets.monitor_spec import MonitorSpec, MultivariateMethod, days_between
 from monitoring_assets.profiling.sample import merged
@@ -87,8 +89,55 @@ def _drawn(matrix: Array) -> Array:
     return ordered[np.random.default_rng(0).permutation(len(matrix))[:COMPARED_ROWS]]
 
 
-def score_samples(
+@dataclass(frozen=True)
+class Samples:
+    """Sampled rows of a baseline and of days, with `day` and `sample_key`; `kinds` are the features'. `gone` are days whose rows
+    were deleted."""
+
+    kinds: Mapping[str, str]
+    reference: pd.DataFrame
+    current: pd.DataFrame
+    gone: Set[date]
+
+    @cached_property
+    def encoding(self) -> Encoding:
+        return Encoding.fit(self.reference, self.kinds)
+
+    @cached_property
+    def structure(self) -> Structure:
+        return Structure.of(self.encoding.matrix(self.reference), self.encoding.names)
+
+
+def read_samples(
     connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, baseline_id: str, days: Sequence[date]
+) -> Samples | None:
+    """The sampled rows of a baseline, and of the windows that end on these days; None where no method needs them."""
+    if not spec.drift.multivariate_methods:
+        return None
+    reference = _read(connection, spec, "baseline_sample", "baseline_id = ?", [baseline_id], COMPARED_ROWS)
+    if not days:
+        return Samples(_kinds(spec), reference, reference.iloc[:0], frozenset())
+    earliest = min(days) - timedelta(days=max(spec.drift.windows_days) - 1)
+    current = _read(connection, spec, "daily_sample", "day BETWEEN ? AND ?", [earliest, max(days)])
+    return Samples(_kinds(spec), reference, current, forgotten_days(connection, spec, days_between(earliest, max(days))))
+
+
+def _kinds(spec: MonitorSpec) -> dict[str, str]:
+    return {name: feature.kind for name, feature in spec.features.items()}
+
+
+def calibrate_samples(spec: MonitorSpec, baseline_id: str, samples: Samples) -> pd.DataFrame:
+    """Thresholds, as rows of the table `thresholds`, of the methods for which the spec names no constant ones."""
+    methods = [method for method in spec.drift.multivariate_methods if method not in spec.drift.thresholds]
+    return calibrate_together(spec, methods, samples.structure, _ordinals(samples.reference), baseline_id)
+
+
+def score_samples(
+    spec: MonitorSpec,
+    baseline_id: str,
+    samples: Samples | None,
+    days: Sequence[date],
+    thresholds: Mapping[CutKey, Mapping[str, CalibratedThreshold]],
 ) -> pd.DataFrame:
     """Compare every window that ends on one of the days with a baseline, in all features together.
 
@@ -97,23 +146,15 @@ def score_samples(
     DataFrame
         The columns of the table `drift_scores`, one row per day, window and method of `spec.drift.multivariate_methods`.
     """
-    methods = spec.drift.multivariate_methods
-    if not methods:
+    if samples is None:
         return pd.DataFrame()
-    reference = _read(connection, spec, "baseline_sample", "baseline_id = ?", [baseline_id], COMPARED_ROWS)
-    earliest = min(days) - timedelta(days=max(spec.drift.windows_days) - 1)
-    current = _read(connection, spec, "daily_sample", "day BETWEEN ? AND ?", [earliest, max(days)])
-    gone = forgotten_days(connection, spec, days_between(earliest, max(days)))
-    encoding = Encoding.fit(reference, {name: feature.kind for name, feature in spec.features.items()})
-    structure = Structure.of(encoding.matrix(reference), encoding.names)
-    thresholds = _thresholds(connection, spec, baseline_id, structure, _ordinals(reference))
-    matrix = encoding.matrix(current)
+    structure, matrix = samples.structure, samples.encoding.matrix(samples.current)
     frames = []
-    for method in methods:
+    for method in spec.drift.multivariate_methods:
         rows = projected(method, structure, matrix)
         for length in spec.drift.windows_days:
-            windows = _windows(current, days, length)
-            touched = np.array([any(day - timedelta(days=back) in gone for back in range(length)) for day in days])
+            windows = _windows(samples.current, days, length)
+            touched = np.array([any(day - timedelta(days=back) in samples.gone for back in range(length)) for day in days])
             windows = [window[:0] if without else window for window, without in zip(windows, touched, strict=True)]
             threshold = thresholds.get((None, ALL_FEATURES, length, "baseline"), {}).get(method)
             judged = _judged(spec, method, length, structure, rows, windows, threshold)
@@ -138,6 +179,7 @@ def _judged(
     seen, of = np.array([compared_rows(method, count) for count in counts]), compared_rows(method, len(structure.rows))
     effective = seen * of / np.maximum(seen + of, 1)
     judged = judge(method, scores, np.full(len(scores), np.nan), effective, spec.drift.thresholds.get(method), threshold)
+    unjudged = reasons_without_threshold(method, scores, judged, calibrated=True)
     return pd.DataFrame(
         {
             "window_days": length,
@@ -152,7 +194,7 @@ def _judged(
             "current_rows": counts,
             # Samples have noise, which the threshold knows; nothing is binned.
             "score_error_bound": np.where(np.isnan(scores), np.nan, 0.0),
-            "reason": pd.Series([each.reason for each in found], dtype=object),
+            "reason": pd.Series([each.reason for each in found], dtype=object).fillna(pd.Series(unjudged)),
             "detail": pd.Series([each.detail for each in found], dtype=object),
         }
     )
@@ -164,27 +206,6 @@ def _score(minimum_rows: int, method: MultivariateMethod, structure: Structure, 
     if len(rows) < minimum_rows:
         return Score(np.nan, reason=f"{len(rows)} rows, {minimum_rows} needed")
     return score(method, structure, rows)
-
-
-def _thresholds(
-    connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, baseline_id: str, structure: Structure, days: np.ndarray
-) -> dict[CutKey, dict[str, CalibratedThreshold]]:
-    """The baseline's thresholds of the methods without constant ones: estimated when they are first asked for, and kept."""
-    target = table(spec, "thresholds")
-    where, of = f"FROM {target} WHERE baseline_id = ? AND feature = ?", [baseline_id, ALL_FEATURES]
-    known = {(method, length) for method, length in connection.execute(f"SELECT method, window_days {where}", of).fetchall()}
-    missing = [
-        method
-        for method in spec.drift.multivariate_methods
-        if method not in spec.drift.thresholds and any((method, length) not in known for length in spec.drift.windows_days)
-    ]
-    found = calibrate_together(spec, missing, structure, days, baseline_id) if missing else pd.DataFrame()
-    if len(found):
-        connection.execute(f"DELETE {where} AND method IN (SELECT unnest(?))", [*of, missing])
-        connection.register("calibrated", found)
-        connection.execute(f"INSERT INTO {target} BY NAME SELECT * FROM calibrated")
-        connection.unregister("calibrated")
-    return read_thresholds(connection.execute(f"SELECT * {where}", of).df())
 
 
 def _read(

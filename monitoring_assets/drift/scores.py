@@ -222,8 +222,10 @@ def quantile_groups(reference: np.ndarray, groups: int = 10) -> np.ndarray:
 
 
 def _by_quantile(reference: np.ndarray, current: np.ndarray, groups: int) -> tuple[np.ndarray, np.ndarray]:
+    if reference.shape[-1] == 0:  # neither side has a value
+        return np.zeros((len(reference), 1)), np.zeros((len(current), 1))
     group = quantile_groups(reference, groups)
-    if len(group) == 1 and group.shape[-1]:  # one reference: the same groups every day
+    if len(group) == 1:  # one reference: the same groups every day
         starts = np.flatnonzero(np.append(True, np.diff(group[0]) > 0))
         return np.add.reduceat(reference, starts, axis=-1), np.add.reduceat(current, starts, axis=-1)
     size = 2 * groups + 3

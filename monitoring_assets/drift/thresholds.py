@@ -143,8 +143,8 @@ def read_thresholds(table: pd.DataFrame) -> dict[CutKey, dict[str, CalibratedThr
 
 @dataclass(frozen=True)
 class Judgement:
-    """`severities` (D,) of 'ok' … 'severe' or None where the score is nan; `thresholds` (D,) is what counts as drifted; `excess`
-    (D,) how many times its threshold the change is: 1 at the threshold, nan where there is none."""
+    """`severities` (D,) of 'ok' … 'severe', or None where there is no score or no threshold; `thresholds` (D,) is what counts as
+    drifted; `excess` (D,) how many times its threshold the change is: 1 at the threshold, nan where there is none."""
 
     severities: np.ndarray
     thresholds: Array
@@ -161,8 +161,8 @@ def judge(
 ) -> Judgement:
     """Severities of one method's scores (D,): by constant `levels` where given, else by the calibrated threshold.
 
-    A score above a cut reaches it; constant levels of chi2 are p-values, and a p-value below reaches them. Without either a
-    defined score is 'ok': the method informs, it does not judge. `effective_rows` (D,) is n N / (n + N).
+    A score above a cut reaches it; constant levels of chi2 are p-values, and a p-value below reaches them. A score without any
+    threshold has no severity: it informs, and is never 'ok'. `effective_rows` (D,) is n N / (n + N).
 
     Examples
     --------
@@ -178,9 +178,19 @@ def judge(
         cuts = calibrated.cuts(effective_rows) if calibrated else np.full((3, len(scores)), np.nan)
         reached = scores > cuts
     severities = np.array(SEVERITIES, dtype=object)[reached.sum(axis=0)]
-    severities[np.isnan(scores)] = None
+    severities[np.isnan(scores) | np.isnan(cuts[0])] = None
     is_p_value = method == "chi2" and levels is not None
     return Judgement(severities, cuts[0], _p_excess(p_values, cuts[0]) if is_p_value else excess(method, scores, cuts[0]))
+
+
+def reasons_without_threshold(method: str, scores: Array, found: Judgement, *, calibrated: bool) -> np.ndarray:
+    """Why scores (D,) that are defined have no severity; None for all others."""
+    why = (
+        "no threshold could be calibrated from the baseline"
+        if calibrated
+        else f"{method} only informs, unless `drift.thresholds` names its cuts"
+    )
+    return np.where(~np.isnan(scores) & pd.isna(found.severities), f"not judged: {why}", np.array(None))
 
 
 def excess(method: str, scores: Array, thresholds: Array) -> Array:

@@ -13,13 +13,14 @@ import pandas as pd
 
 from monitoring_assets.drift.kinds import kinds_of_change
 from monitoring_assets.drift.scores import Comparison
-from monitoring_assets.drift.thresholds import CalibratedThreshold, CutKey, judge
+from monitoring_assets.drift.thresholds import CalibratedThreshold, CutKey, judge, reasons_without_threshold
 from monitoring_assets.monitor_spec import Drift, MonitorSpec, ReferenceChoice
 from monitoring_assets.profiling.histograms import Histogram, Key
 
 # Decimals of a stored score: far below what any sample can tell, far above what rounding in sums can change.
 DIGITS = 12
 THREADS = 2
+NO_VALUES = "not judged: no values in the reference"
 
 
 def score_days(
@@ -99,6 +100,8 @@ def _score_column(
     rows = window.effective_rows
     other = reference.effective_rows if reference is not None else np.zeros(1)
     enough = (rows >= drift.minimum_rows) & (other >= drift.minimum_rows)
+    if reference is not None:
+        enough &= reference.counts.sum(axis=-1) > 0
     effective = rows * other / np.maximum(rows + other, 1.0)
     blocks: list[dict[str, object]] = []
     for method in drift.methods(window.kind):
@@ -106,6 +109,7 @@ def _score_column(
         # The last bits depend on which other days share the sums; what is stored must not.
         scores, bounds = np.round(np.where(enough, scores, np.nan), DIGITS), np.round(bounds, DIGITS)
         judgement = judge(method, scores, p_values, effective, drift.levels(method), calibrated.get(method))
+        unjudged = reasons_without_threshold(method, scores, judgement, calibrated=drift.calibrated)
         blocks.append(
             {
                 "method": method,
@@ -118,7 +122,7 @@ def _score_column(
                 "reference_rows": reference.row_count.astype(int) if reference is not None else 0,
                 "current_rows": window.row_count.astype(int),
                 "score_error_bound": np.where(np.isnan(scores), np.nan, bounds),
-                "reason": _reasons(drift, reference, window, scores),
+                "reason": _reasons(drift, reference, window, scores, unjudged),
             }
         )
     if pair is not None:
@@ -135,24 +139,28 @@ def _name_changes(pair: Comparison, blocks: list[dict[str, object]]) -> None:
             block["change"] = np.where(of_method, kinds, np.array(None))
 
 
-def _reasons(drift: Drift, reference: Histogram | None, window: Histogram, scores: np.ndarray) -> np.ndarray:
-    """Why there is no score (D,), None where there is one."""
-    reasons = np.full(len(window.days), None, dtype=object)
+def _reasons(
+    drift: Drift, reference: Histogram | None, window: Histogram, scores: np.ndarray, unjudged: np.ndarray
+) -> np.ndarray:
+    """Why there is no score, or why it has no severity (D,); None where it has one. `unjudged` knows the latter."""
+    reasons = unjudged.copy()
     if reference is None:
         reasons[:] = "the baseline does not hold this column or segment"
         return reasons
     sides = ((window.effective_rows, window.row_count, ""), (reference.effective_rows, reference.row_count, " in the reference"))
+    has_values = reference.counts.sum(axis=-1) > 0
     for day in np.flatnonzero(np.isnan(scores)).tolist():
         few = [
             _told(rows[day % len(rows)], counted[day % len(rows)]) + where
             for rows, counted, where in sides
             if rows[day % len(rows)] < drift.minimum_rows
         ]
-        reasons[day] = (
-            f"{few[0]}, {drift.minimum_rows} needed"
-            if few
-            else "no values to compare: all missing on one side, or a constant reference"
-        )
+        if few:
+            reasons[day] = f"{few[0]}, {drift.minimum_rows} needed"
+        elif not has_values[day % len(has_values)]:
+            reasons[day] = NO_VALUES
+        else:
+            reasons[day] = "no values to compare: all missing in the window, or a constant reference"
     return reasons
 
 

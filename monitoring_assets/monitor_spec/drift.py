@@ -56,6 +56,9 @@ class Drift(SpecModel):
     days has any alarm, over all columns, methods, windows and references together. A method that `thresholds` names is judged
     by those constant cuts instead; with `calibrated: false` all methods of one column are, by practice's usual cuts where none
     are named.
+
+    Of each column in the monitor's `segments` the `segment_values` largest values of the reference are judged too. They share a
+    false alarm rate of their own, the same one, so that they cost the whole no power.
     """
 
     numeric_methods: list[Method] = Field(default=list(NUMERIC_METHODS), min_length=1)
@@ -67,6 +70,8 @@ class Drift(SpecModel):
     calibrated: bool = True
     false_alarm_rate: Annotated[float, Field(gt=0, le=0.2)] = 0.01
     thresholds: dict[Method | MultivariateMethod, SeverityLevels] = {}
+    # Each value more raises the thresholds of all others, and small ones hold too few rows to alarm.
+    segment_values: PositiveInt = 20
 
     @model_validator(mode="after")
     def _methods_fit_and_levels_rise(self) -> Self:

@@ -104,7 +104,7 @@ def _due(
     connection: "duckdb.DuckDBPyConnection", instance: dg.DagsterInstance, spec: MonitorSpec, log: "News", labels: "News"
 ) -> list[Due]:
     """All that is due, in the order in which it must happen; of a day only the first is asked for at a time."""
-    from monitoring_assets.drift.daily_scores import days_back
+    from monitoring_assets.drift.inputs import days_back
     from monitoring_assets.ingestion.arrivals import digests_of
 
     seen = {name: _newest_events(instance, spec, name) for name in ("inference_log", "daily_profile", "drift_scores")}
@@ -149,7 +149,7 @@ def _requests(
     instance: dg.DagsterInstance, spec: MonitorSpec, due: Sequence[Due], busy: set[date], told: list[str]
 ) -> list[dg.RunRequest]:
     """One run per range of days, of days nothing else is under way for. Why others are left goes to `told`."""
-    from monitoring_assets.drift.daily_scores import days_back
+    from monitoring_assets.drift.inputs import days_back
     from monitoring_assets.ingestion.quarantine import ranges
 
     newest = max(_newest_events(instance, spec, "drift_scores"), default=None)

@@ -17,7 +17,7 @@ import duckdb
 from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationTargetMaterializationData
 
 from monitoring_assets.monitor_spec import MonitorSpec, Severity, worst
-from monitoring_assets.orchestration.metadata import as_table, numbers
+from monitoring_assets.orchestration.metadata import as_table, numbers, verdict_metadata
 from monitoring_assets.orchestration.partitions import daily_partitions, days_of
 from monitoring_assets.orchestration.resources import MonitoringHome, errors_for_dagster
 from monitoring_assets.quality.expectations import READABLE_SOURCE, Kind, kinds_of
@@ -165,10 +165,9 @@ def _drift(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: list[
     from monitoring_assets.drift.verdicts import drift_verdicts
 
     for verdict in drift_verdicts(connection, spec, days):
-        shown: dict[str, Any] = dict(numbers({"drifted_columns": len(verdict.drifted_columns)}))
-        if verdict.moved:
-            shown["moved"] = as_table(verdict.moved)
-        yield DayResult(verdict.day, "drift_within_threshold", verdict.severity or "ok", verdict.reason, shown)
+        yield DayResult(
+            verdict.day, "drift_within_threshold", verdict.overall_severity, verdict.reason, verdict_metadata(verdict)
+        )
 
 
 def _performance(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: list[date]) -> Iterator[DayResult]:

@@ -4,21 +4,24 @@ per day what happened. A range of days is one run.
 Pure code is imported when an asset runs, not when definitions load: pandas alone would make loading half as long again.
 """
 
+import time
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from monitoring_assets.errors import SourceUnreadable
-from monitoring_assets.monitor_spec import MonitorSpec, Source, worst
+from monitoring_assets.monitor_spec import MonitorSpec, Source
 from monitoring_assets.orchestration.daily_work import daily_work
-from monitoring_assets.orchestration.metadata import as_table, numbers, table_metadata
-from monitoring_assets.orchestration.partitions import daily_partitions
-from monitoring_assets.orchestration.resources import MonitoringHome
+from monitoring_assets.orchestration.metadata import as_table, numbers, segments_left_out, table_metadata, verdict_metadata
+from monitoring_assets.orchestration.partitions import daily_partitions, days_of
+from monitoring_assets.orchestration.resources import MonitoringHome, errors_for_dagster
 from monitoring_assets.warehouse import replace_days, table, transaction
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from monitoring_assets.drift.daily_scores import ScoredDays
     from monitoring_assets.ingestion.delivery import Delivery
 
@@ -104,22 +107,19 @@ def _daily_profile(spec: MonitorSpec) -> dg.AssetsDefinition:
 def _drift_scores(spec: MonitorSpec) -> dg.AssetsDefinition:
     @_daily(spec, "drift_scores", ["daily_profile", "reference_baseline"], "Per column, method and window: score and severity.")
     def drift_scores(context: dg.AssetExecutionContext, monitoring_home: MonitoringHome) -> None:
-        import pandas as pd
-
         from monitoring_assets.drift.daily_scores import score_history
-        from monitoring_assets.drift.verdicts import write_verdicts
         from monitoring_assets.retention.forgetting import forget_rows
 
-        with daily_work(context, monitoring_home, spec, "drift_scores") as (connection, days):
-            scored = score_history(connection, spec, days)
-            frames = [part.scores for part in scored if len(part.scores)]
-            with transaction(connection):
-                connection.register("scored", pd.concat(frames) if frames else pd.DataFrame({"day": pd.Series(dtype="object")}))
-                replace_days(connection, table(spec, "drift_scores"), days, "SELECT * FROM scored ORDER BY ALL")
-                write_verdicts(connection, spec, days)
+        begun = time.perf_counter()
+        with errors_for_dagster():
+            scored = score_history(lambda: monitoring_home.connect(spec), spec, days_of(context.partition_keys))
+        with daily_work(context, monitoring_home, spec, "drift_scores", begun=begun) as (connection, days):
             forgotten = forget_rows(connection, spec, spared=days)
         for part in scored:
-            _tell_drift(context, spec, part)
+            of_day = part.scores_of_days()
+            for day in part.days:
+                shown = _drift_metadata(spec, part, day, of_day.get(day, part.scores.iloc[:0]))
+                context.add_asset_metadata(shown, partition_key=day.isoformat())
         if forgotten.days:
             shown = numbers({"forgotten_days": len(forgotten.days), "forgotten_rows": forgotten.rows})
             context.add_asset_metadata(shown, partition_key=max(days).isoformat())
@@ -190,36 +190,40 @@ def _tell_deliveries(context: dg.AssetExecutionContext, deliveries: "list[Delive
         context.add_asset_metadata(shown, partition_key=delivery.day.isoformat())
 
 
-def _tell_drift(context: dg.AssetExecutionContext, spec: MonitorSpec, part: "ScoredDays") -> None:
-    """Per day: how many columns moved, the worst of them with its picture, and each column's leading score to plot."""
-    from monitoring_assets.drift.verdicts import ranked
+def _drift_metadata(spec: MonitorSpec, part: "ScoredDays", day: date, scores: "pd.DataFrame") -> dict[str, Any]:
+    """The day's verdict, its worst columns with a picture of the first, and each column's leading score to plot."""
+    from monitoring_assets.drift.verdicts import ranked, window_name
+
+    shown: dict[str, Any] = {"baseline_id": part.baseline.baseline_id} | verdict_metadata(part.verdicts[day])
+    if day in part.left_out:
+        shown["segments_not_judged"] = segments_left_out(spec, part.left_out[day])
+    if scores.empty:
+        return shown
+    worst_first = ranked(scores)
+    columns = ["feature", "window_days", "reference", "change", "method", "score", "threshold", "excess", "severity"]
+    rows = worst_first.drop_duplicates("feature")[columns].head(5).round(6)
+    shown["worst_columns"] = as_table(rows.to_dict("records"))
+    picture = _picture(part, day, worst_first.iloc[0])
+    if picture is not None:
+        shown["worst_column"] = dg.MetadataValue.md(picture)
+    # The scores of all features together are plotted by method.
+    leading = {"numeric": spec.drift.numeric_methods[0], "categorical": spec.drift.categorical_methods[0]}
+    length, choice = spec.drift.comparisons[0]
+    kinds = scores["feature"].map(spec.watched_columns)
+    is_plotted = (scores["window_days"] == length) & (scores["reference"] == choice)
+    plotted = scores[is_plotted & (kinds.isna() | (scores["method"] == kinds.map(leading)))]
+    name = window_name(length, choice)
+    return shown | numbers({f"{row.method} {row.feature} ({name})": row.score for row in plotted.itertuples()})
+
+
+def _picture(part: "ScoredDays", day: date, worst: Any) -> str | None:
+    """The column of a score in its window beside what it was compared with; None for all features together."""
+    from monitoring_assets.drift.windows import reference_of
     from monitoring_assets.reporting.worst_feature import worst_feature_picture
 
-    shortest, choice = spec.drift.comparisons[0]
-    scores = part.scores
-    if len(scores):
-        scores = scores[scores["segment"].isna() & (scores["window_days"] == shortest) & (scores["reference"] == choice)]
-    place = {day: index for index, day in enumerate(part.days)}
-    windows = {
-        column: histogram.windows(part.days, shortest) for (segment, column), histogram in part.current.items() if segment is None
-    }
-    leading = {"numeric": spec.drift.numeric_methods[0], "categorical": spec.drift.categorical_methods[0]}
-    for day, rows in scores.groupby("day") if len(scores) else []:
-        first = ranked(rows).drop_duplicates("feature")
-        drifted = first[first["severity"].notna() & (first["severity"] != "ok")]
-        # The scores of all features together are plotted by method.
-        kinds = rows["feature"].map(spec.watched_columns)
-        plotted = rows[kinds.isna() | (rows["method"] == kinds.map(leading))]
-        columns = ["feature", "change", "method", "score", "threshold", "excess", "severity"]
-        shown: dict[str, Any] = {
-            "baseline_id": part.baseline.baseline_id,
-            "drifted_columns": len(drifted),
-            "severity": worst(list(drifted["severity"])),
-            "worst_columns": as_table(first[columns].head(5).round(6).to_dict("records")),
-        }
-        shown |= numbers({f"{row.method} {row.feature}": row.score for row in plotted.itertuples()})
-        column = first["feature"].iloc[0]
-        reference = part.reference.get((None, column))
-        if reference is not None:
-            shown["worst_column"] = dg.MetadataValue.md(worst_feature_picture(column, reference, windows[column], place[day]))
-        context.add_asset_metadata(shown, partition_key=day.isoformat())
+    key, length = (None, worst["feature"]), int(worst["window_days"])
+    current = part.current.get(key)
+    if current is None:
+        return None
+    reference = reference_of(worst["reference"], part.reference.get(key), current, [day], length)
+    return None if reference is None else worst_feature_picture(worst["feature"], reference, current.windows([day], length), 0)

@@ -2,15 +2,20 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from monitoring_assets.monitor_spec import MonitorSpec
 from monitoring_assets.warehouse_tables import tables_of
 
+if TYPE_CHECKING:
+    from monitoring_assets.drift.verdicts import DriftVerdict
+
 # Smaller numbers are scores and shares, shown with five digits; larger ones are counts and sums, shown whole.
 READ_DIGITS_BELOW = 1000
+# Segments that are not judged, by name; of more than that the number is given.
+SEGMENTS_NAMED = 50
 
 
 def table_metadata(spec: MonitorSpec, table: str) -> dict[str, Any]:
@@ -49,3 +54,24 @@ def numbers(values: Mapping[str, Any]) -> dict[str, dg.MetadataValue]:
     """Numeric metadata, which the UI plots over days; what is undefined is left out, for a plot has no place for it."""
     shown = {name: plain(value) for name, value in values.items()}
     return {name: dg.MetadataValue.float(float(value)) for name, value in shown.items() if value is not None}
+
+
+def segments_left_out(spec: MonitorSpec, segments: Sequence[str]) -> str:
+    """Which segments are not judged, and why."""
+    names = ", ".join(segments[:SEGMENTS_NAMED])
+    more = f" and {len(segments) - SEGMENTS_NAMED} more" if len(segments) > SEGMENTS_NAMED else ""
+    return f"{names}{more}: only the {spec.drift.segment_values} largest values of each column in the reference are judged"
+
+
+def verdict_metadata(verdict: "DriftVerdict") -> dict[str, Any]:
+    """A day's verdict on drift, the same beside its scores and beside its check. `severity` is that of all rows."""
+    shown: dict[str, Any] = {"severity": verdict.severity or "not judged"}
+    shown |= numbers({"drifted_columns": len(verdict.drifted_columns), "judged_columns": verdict.judged_columns})
+    if verdict.moved:
+        shown["moved"] = as_table(verdict.moved)
+    if verdict.segment_moves:
+        shown["segment_severity"] = verdict.segment_severity
+        shown["moved_in_segments"] = as_table(verdict.segment_moves)
+    if verdict.unjudged:
+        shown["not_judged"] = as_table([{"what": what, "why": why} for what, why in verdict.unjudged.items()])
+    return shown

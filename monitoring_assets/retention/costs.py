@@ -38,14 +38,15 @@ class DayCost:
 
 @contextmanager
 def measured_cost(
-    connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, asset: str, days: Sequence[date]
+    connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, asset: str, days: Sequence[date], begun: float | None = None
 ) -> Iterator[list[DayCost]]:
     """Time what happens inside, and when it has succeeded put the cost of these days in the place of what `costs` has.
 
-    Yields a list that is empty inside and holds the days' costs afterwards. `asset` is also the name of its table.
+    Work that began before, without the warehouse, is counted from `begun`, a `time.perf_counter()`. Yields a list that is empty
+    inside and holds the days' costs afterwards. `asset` is also the name of its table.
     """
     found: list[DayCost] = []
-    begun = time.perf_counter()
+    begun = time.perf_counter() if begun is None else begun
     yield found
     if not days:
         return

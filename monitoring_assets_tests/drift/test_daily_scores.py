@@ -32,9 +32,9 @@ def scored(tmp_path_factory):
         ingest_log(connection, spec, [*DAYS, QUIET, SHIFTED])
         build_reference_baseline(connection, spec)
         profile_days(connection, spec, [*DAYS, QUIET, SHIFTED])
-        first = score_history(connection, spec, [QUIET, SHIFTED])[0].scores
+        first = score_history(lambda: example_warehouse(home, spec), spec, [QUIET, SHIFTED])[0].scores
         kept = connection.execute(f"SELECT count(*) FROM {table(spec, 'thresholds')}").fetchall()[0][0]
-        again = score_history(connection, spec, [QUIET, SHIFTED])[0].scores
+        again = score_history(lambda: example_warehouse(home, spec), spec, [QUIET, SHIFTED])[0].scores
         assert connection.execute(f"SELECT count(*) FROM {table(spec, 'thresholds')}").fetchall()[0][0] == kept
     return first, again, kept
 

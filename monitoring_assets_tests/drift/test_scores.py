@@ -261,7 +261,8 @@ def test_every_method_of_every_window_is_a_row_with_a_score_or_a_reason() -> Non
     methods = {"numeric_methods": ALL_NUMERIC_METHODS, "categorical_methods": ALL_CATEGORICAL_METHODS, "windows_days": [1, 2]}
     scores = score_days(spec(**methods), "b1", reference, current, days)
     assert len(scores) == 3 * 2 * (len(ALL_NUMERIC_METHODS) + len(ALL_CATEGORICAL_METHODS))
-    assert (scores["score"].isna() == scores["reason"].notna()).all()
+    assert (scores["severity"].isna() == scores["reason"].notna()).all()
+    assert scores.loc[scores["score"].isna(), "severity"].isna().all()
     lonely = scores[(scores["day"] == days[2]) & (scores["window_days"] == 1)]
     assert set(lonely["reason"]) == {"3 rows, 30 needed", "1 rows, 30 needed"}
     assert score_days(spec(), "b1", {}, current, days)["reason"].unique().tolist() == [

@@ -78,9 +78,9 @@ def test_constant_levels_of_chi2_are_p_values():
     assert found.severities.tolist() == ["ok", "moderate"]
 
 
-def test_an_undefined_score_has_no_severity_and_a_method_without_cuts_informs():
+def test_neither_an_undefined_score_nor_one_without_a_threshold_has_a_severity():
     found = judge("ks", np.array([np.nan, 0.9]), np.full(2, np.nan), np.full(2, 920.0), None)
-    assert found.severities.tolist() == [None, "ok"]
+    assert found.severities.tolist() == [None, None]
     assert np.isnan(found.thresholds).all()
 
 

@@ -136,15 +136,15 @@ def test_metadata_tells_the_rows_of_each_day(twins: Twins) -> None:
 def test_scores_are_numbers_that_the_ui_plots_and_differ_by_day(twins: Twins) -> None:
     shown = {day: twins.ranged.metadata("drift_scores", day) for day in DAYS}
     for column in ("amount", "items", "country", "score"):
-        values = [shown[day][f"psi {column}"] for day in DAYS]
+        values = [shown[day][f"psi {column} (1 day)"] for day in DAYS]
         assert all(isinstance(value, dg.FloatMetadataValue) for value in values)
         assert len({value.value for value in values}) == len(DAYS)
-    assert shown[DRIFTED]["psi amount"].value > 0.3 > 0.1 > shown[QUIET]["psi amount"].value
+    assert shown[DRIFTED]["psi amount (1 day)"].value > 0.3 > 0.1 > shown[QUIET]["psi amount (1 day)"].value
     stored = twins.ranged.rows(
         f"SELECT score FROM example.drift_scores WHERE day = '{DRIFTED}' AND window_days = 1 AND segment IS NULL "
         "AND feature = 'amount' AND method = 'psi'"
     )
-    assert shown[DRIFTED]["psi amount"].value == pytest.approx(stored[0][0], abs=1e-3)
+    assert shown[DRIFTED]["psi amount (1 day)"].value == pytest.approx(stored[0][0], abs=1e-3)
 
 
 def test_a_drifted_day_names_its_worst_column_and_shows_it_beside_the_baseline(twins: Twins) -> None:

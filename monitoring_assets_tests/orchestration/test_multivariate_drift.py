@@ -68,7 +68,7 @@ def test_the_check_and_the_plots_show_them(monitor):
     assert "(all features)" in evaluation.description
     shown = monitor.metadata("drift_scores", FLIPPED)
     assert shown["worst_columns"].records[0].data["feature"] == "(all features)"
-    assert shown["correlation (all features)"].value > 1
+    assert shown["correlation (all features) (1 day)"].value > 1
 
 
 def test_a_day_of_few_rows_says_why_it_is_not_scored(monitor):

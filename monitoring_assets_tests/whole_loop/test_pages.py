@@ -58,7 +58,11 @@ def test_the_lineage_runs_from_the_log_to_the_champion(page: Page) -> None:
 def test_a_partition_of_drift_scores_shows_its_scores_and_a_picture(page: Page) -> None:
     page.goto(f"/assets/payments/drift_scores?view=partitions&partition={DAY}")
     expect(page.get_by_text(f"Materialized ({served(page)})")).to_be_visible()
-    for shown in ("baseline_id", "worst_columns", *(f"psi {column}" for column in ("amount", "items", "country", "score"))):
+    for shown in (
+        "baseline_id",
+        "worst_columns",
+        *(f"psi {column} (1 day)" for column in ("amount", "items", "country", "score")),
+    ):
         expect(page.get_by_text(shown, exact=True).first).to_be_visible()
     page.get_by_text("[Show Markdown]").click()
     picture = page.locator("img[src^='data:image/']")
@@ -69,7 +73,7 @@ def test_a_partition_of_drift_scores_shows_its_scores_and_a_picture(page: Page) 
 def test_scores_are_plotted_over_the_days(page: Page) -> None:
     page.goto("/assets/payments/drift_scores?view=overview")
     page.get_by_text("Plots", exact=True).click()
-    plot = page.get_by_text("psi amount", exact=True)
+    plot = page.get_by_text("psi amount (1 day)", exact=True)
     expect(plot).to_be_visible()
     plot.scroll_into_view_if_needed()
     expect(page.locator("canvas").first).to_be_visible()

@@ -1,0 +1,100 @@
+"""What scoring days takes from the warehouse, read in one short connection, so that all computing is done without one.
+
+Which segments are judged is decided here too: those that are large in the reference.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+import duckdb
+import numpy as np
+import pandas as pd
+
+from monitoring_assets.baselines.in_force import Baseline, baselines_in_force
+from monitoring_assets.drift.multivariate_scores import Samples, read_samples
+from monitoring_assets.monitor_spec import MonitorSpec
+from monitoring_assets.profiling.histograms import Histogram, Key, read_histograms
+from monitoring_assets.warehouse import table
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """All that scoring `days` against one baseline needs. `thresholds` are rows of the table, empty where they are still to be
+    calibrated; `left_out` names per day the segments of its rows that are not judged."""
+
+    baseline: Baseline
+    days: list[date]
+    reference: Mapping[Key, Histogram]
+    current: Mapping[Key, Histogram]
+    samples: Samples | None
+    thresholds: pd.DataFrame
+    left_out: Mapping[date, list[str]]
+
+
+def days_back(spec: MonitorSpec) -> int:
+    """How many days before a day its windows, and the windows before them, reach."""
+    return max(2 * length - 1 if choice == "previous_window" else length - 1 for length, choice in spec.drift.comparisons)
+
+
+def read_days(
+    connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, baseline: Baseline, days: Sequence[date], thresholds: pd.DataFrame
+) -> Inputs:
+    """Read what scoring these days against one baseline needs; without days, what calibrating its thresholds needs."""
+    segments = judged_segments(connection, spec, baseline.baseline_id)
+    within = "(segment IS NULL OR segment IN (SELECT unnest(?::VARCHAR[])))"
+    reference = read_histograms(
+        connection, table(spec, "baseline_profiles"), f"baseline_id = ? AND {within}", [baseline.baseline_id, segments]
+    )
+    current, left_out = {}, {}
+    if days:
+        span = [min(days) - timedelta(days=days_back(spec)), max(days)]
+        profiles = table(spec, "daily_profile")
+        current = read_histograms(connection, profiles, f"day BETWEEN ? AND ? AND {within}", [*span, segments])
+        left_out = dict(
+            connection.execute(
+                f"SELECT day, list(DISTINCT segment ORDER BY segment) FROM {profiles} WHERE day IN (SELECT unnest(?::DATE[])) "
+                "AND segment IS NOT NULL AND segment NOT IN (SELECT unnest(?::VARCHAR[])) GROUP BY day",
+                [list(days), segments],
+            ).fetchall()
+        )
+    samples = read_samples(connection, spec, baseline.baseline_id, days)
+    return Inputs(baseline, list(days), reference, _with_all_columns(spec, current), samples, thresholds, left_out)
+
+
+def judged_segments(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, baseline_id: str) -> list[str]:
+    """The largest values of each segment column in the reference, as 'column=value'."""
+    sizes = connection.execute(
+        f"SELECT segment, max(row_count) FROM (SELECT segment, feature, sum(row_count) AS row_count "
+        f"FROM {table(spec, 'baseline_profiles')} WHERE baseline_id = ? AND segment IS NOT NULL GROUP BY ALL) "
+        "GROUP BY segment ORDER BY 2 DESC, segment",
+        [baseline_id],
+    ).fetchall()
+    found: list[str] = []
+    for column in spec.segments:
+        found += [segment for segment, _ in sizes if segment.startswith(f"{column}=")][: spec.drift.segment_values]
+    return found
+
+
+def fingerprint(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: Sequence[date]) -> tuple[object, ...]:
+    """Changes whenever what scoring these days reads does: the baselines in force on them, or the profiles of their windows."""
+    in_force = [(baseline.baseline_id, judged) for baseline, judged in baselines_in_force(connection, spec, days)]
+    profiles = connection.execute(
+        f"SELECT count(*), bit_xor(hash(profile)) FROM {table(spec, 'daily_profile')} AS profile WHERE day BETWEEN ? AND ?",
+        [min(days) - timedelta(days=days_back(spec)), max(days)],
+    ).fetchall()
+    return (in_force, profiles)
+
+
+def _with_all_columns(spec: MonitorSpec, current: Mapping[Key, Histogram]) -> dict[Key, Histogram]:
+    """Every watched column of the whole, so that a day without any profile is reported too."""
+    empty = {(None, column): _no_days(kind) for column, kind in spec.watched_columns.items()}
+    return {key: current.get(key, histogram) for key, histogram in empty.items()} | dict(current)
+
+
+def _no_days(kind: str) -> Histogram:
+    nothing = np.zeros(0)
+    support = np.zeros(0, float if kind == "numeric" else object)
+    return Histogram(
+        kind, [], support, counts=np.zeros((0, 0)), missing=nothing, minimum=nothing, maximum=nothing, is_exact=True
+    )  # fmt: skip
