@@ -63,7 +63,7 @@ def _model_candidate(spec: MonitorSpec) -> dg.AssetsDefinition:
         metadata=_model_metadata(spec, "challenger"),
     )
     def model_candidate(context: dg.AssetExecutionContext, monitoring_home: MonitoringHome) -> dg.MaterializeResult:
-        from monitoring_assets.retraining.candidates import train
+        from monitoring_assets.retraining.candidates import train, weights_used
         from monitoring_assets.retraining.registry import Registry
 
         located = monitoring_home.located(spec)
@@ -80,6 +80,7 @@ def _model_candidate(spec: MonitorSpec) -> dg.AssetsDefinition:
             "trained_on": f"{candidate.first_day} to {candidate.last_day}",
             "kept_for_the_gate": f"{plan.gate_first_day} to {plan.gate_last_day}" if plan.gate_first_day else "nothing",
             "training_rows": candidate.row_count,
+            "sampling_weights": weights_used(spec, candidate),
         }
         shown |= numbers({f"cross_validated_{candidate.metric}": candidate.metric_value})
         return dg.MaterializeResult(metadata=shown)

@@ -64,14 +64,19 @@ def train(warehouse: Warehouse, registry: Registry, spec: MonitorSpec, decision_
         frame["day"],
         spec.task,
         minimum_rows=spec.retrain.minimum_training_rows,
-        weights=frame["__weight"],
+        weights=frame["__weight"] if spec.sampling_weight else None,
     )
     version = registry.register(
         spec.name,
         candidate.model,
         features.head(20),
         metrics={f"cross_validated_{candidate.metric}": candidate.metric_value, "training_rows": candidate.row_count},
-        params={"trainer": spec.trainer, "features": ",".join(spec.features), "training_days": spec.retrain.training_days},
+        params={
+            "trainer": spec.trainer,
+            "features": ",".join(spec.features),
+            "training_days": spec.retrain.training_days,
+            "sampling_weights": weights_used(spec, candidate),
+        },
         tags={
             "decision_id": decision_id,
             "data_digest": candidate.data_digest,
@@ -88,6 +93,13 @@ def train(warehouse: Warehouse, registry: Registry, spec: MonitorSpec, decision_
     with warehouse.connect() as connection:
         build_candidate_baseline(connection, spec, predictions, version, candidate.metric, candidate.metric_value)
     return version, candidate, plan
+
+
+def weights_used(spec: MonitorSpec, candidate: Candidate) -> str:
+    """What the trainer did with the weights of a sampled log, in words."""
+    if not spec.sampling_weight:
+        return "none: every row is logged"
+    return spec.sampling_weight if candidate.is_weighted else f"not used: {spec.trainer} has no parameter sample_weight"
 
 
 def gate(warehouse: Warehouse, registry: Registry, spec: MonitorSpec, decision_id: str) -> Outcome:

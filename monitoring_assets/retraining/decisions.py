@@ -6,6 +6,7 @@ import duckdb
 import numpy as np
 
 from monitoring_assets.baselines.in_force import Baseline, baselines_in_force
+from monitoring_assets.drift.multivariate import ALL_FEATURES
 from monitoring_assets.monitor_spec import SEVERITIES, MonitorSpec, Severity
 from monitoring_assets.performance.daily_metrics import Standing, standing
 from monitoring_assets.performance.realised import PRIMARY_METRIC
@@ -47,6 +48,7 @@ def gather_evidence(
         has_model=_has_model(connection, spec, baseline),
         severities={name: drift.get(name) for name in spec.features},
         prediction_severity=drift.get(spec.prediction.column),
+        together_severity=drift.get(ALL_FEATURES),
         metric=state.metric,
         metric_value=state.value,
         baseline_value=state.baseline_value,

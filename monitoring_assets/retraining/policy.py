@@ -17,10 +17,10 @@ class Evidence:
     """What the policy sees.
 
     `severities` holds each feature's worst severity over the policy's window that ends on `day` (None: not scored),
-    `prediction_severity` the same for the model's output. `fall` is how much worse the realised `metric` of the newest labelled
-    days is than the baseline's (nan: not known). `untrained_rows` counts labelled rows of days the model was not trained on.
-    `severe_quality` tells of the window's days whose rows are severely broken what is; `unjudged_days` are those whose quality
-    has not been judged.
+    `prediction_severity` the same for the model's output, `together_severity` for how the features go with each other. `fall` is
+    how much worse the realised `metric` of the newest labelled days is than the baseline's (nan: not known). `untrained_rows`
+    counts labelled rows of days the model was not trained on. `severe_quality` says of the window's days whose rows are severely
+    broken what is wrong; `unjudged_days` are those whose quality has not been judged.
     """
 
     day: date | None
@@ -41,11 +41,19 @@ class Evidence:
     is_backfill: bool = False
     severe_quality: dict[str, str] = field(default_factory=dict)
     unjudged_days: tuple[str, ...] = ()
+    together_severity: Severity | None = None
 
     @property
     def digest(self) -> str:
         """Identifies what was seen of the world, so the same evidence is never acted on twice."""
-        world = (self.day, self.baseline_id, self.has_model, sorted(self.severities.items()), self.prediction_severity)
+        world: tuple[object, ...] = (
+            self.day,
+            self.baseline_id,
+            self.has_model,
+            sorted(self.severities.items()),
+            self.prediction_severity,
+        )
+        world += (self.together_severity,)
         numbers = (f"{self.metric_value:.6f}", self.metric_rows, self.newest_labelled_day)
         quality = (sorted(self.severe_quality), self.unjudged_days)
         return sha256(repr((world, numbers, quality)).encode()).hexdigest()[:16]
@@ -108,6 +116,8 @@ def _drift(policy: Retrain, evidence: Evidence) -> list[str]:
         reasons.append(f"{len(drifted)} of {len(evidence.severities)} features {policy.severity} ({', '.join(drifted)})")
     if _reaches(evidence.prediction_severity, policy.severity):
         reasons.append(f"prediction {evidence.prediction_severity}")
+    if _reaches(evidence.together_severity, policy.severity):
+        reasons.append(f"(all features) {evidence.together_severity}")
     return reasons
 
 
@@ -172,6 +182,8 @@ def _summary(policy: Retrain, evidence: Evidence) -> str:
     drifted = sum(_reaches(severity, policy.severity) for severity in evidence.severities.values())
     prediction = evidence.prediction_severity or "not scored"
     told = f"{drifted} of {len(evidence.severities)} features {policy.severity}, prediction {prediction}"
+    if evidence.together_severity is not None:
+        told += f", (all features) {evidence.together_severity}"
     if evidence.metric_value == evidence.metric_value:
         told += f", {evidence.metric} {evidence.metric_value:.3f} (baseline {evidence.baseline_value:.3f})"
     return told

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import date
 from hashlib import sha256
 from importlib import import_module
+from inspect import signature
 from operator import methodcaller
 from typing import Any
 
@@ -22,7 +23,9 @@ import pandas as pd
 from monitoring_assets.errors import NotEnoughLabels, PermanentError
 from monitoring_assets.performance.realised import PRIMARY_METRIC, Task, realised_metrics
 
-Trainer = Callable[[pd.DataFrame, pd.Series, Task], Any]
+# What `trainer` in the YAML names: (features, target, task) -> fitted model. One that also has a parameter `sample_weight` is
+# given by it how many rows each row stands for, where the monitor's log is a sample.
+Trainer = Callable[..., Any]
 
 # HistGradientBoosting holds 255 bins a feature; rarer categories beyond 253 share the 254th.
 MAXIMUM_CATEGORIES = 254
@@ -44,6 +47,7 @@ class Candidate:
 
     `out_of_fold` has the index of the features it was given: for every labelled row, what a model that never saw that
     row's day says about it. `metric_value` is `metric` (auc or rmse) of those predictions.
+    `is_weighted`: whether the trainer took the rows' weights.
     """
 
     model: Any
@@ -54,9 +58,10 @@ class Candidate:
     first_day: date
     last_day: date
     data_digest: str
+    is_weighted: bool
 
 
-def gradient_boosting(features: pd.DataFrame, target: pd.Series, task: Task) -> Any:
+def gradient_boosting(features: pd.DataFrame, target: pd.Series, task: Task, sample_weight: pd.Series | None = None) -> Any:
     """The default trainer: scikit-learn's histogram gradient boosting, default hyper-parameters, seed 0.
 
     Number and truth columns are split by value, all others by category. NULLs are values of their own; a category that
@@ -67,6 +72,7 @@ def gradient_boosting(features: pd.DataFrame, target: pd.Series, task: Task) -> 
     ----------
     features : one column per feature.
     target : 0 or 1 for a classification, a number for a regression; none missing.
+    sample_weight : how many rows each row stands for; None: each for itself.
 
     Returns
     -------
@@ -98,7 +104,20 @@ def gradient_boosting(features: pd.DataFrame, target: pd.Series, task: Task) -> 
     columns = ColumnTransformer([("categories", encoding, categorical), ("numbers", to_number, numeric)])
     boosting = HistGradientBoostingClassifier if task == "classification" else HistGradientBoostingRegressor
     estimator = boosting(categorical_features=list(range(len(categorical))), random_state=0)
-    return make_pipeline(columns, estimator).fit(features, target)
+    pipeline = make_pipeline(columns, estimator)
+    return pipeline.fit(features, target, **{f"{pipeline.steps[-1][0]}__sample_weight": sample_weight})
+
+
+def takes_weights(trainer: Trainer) -> bool:
+    """Whether a trainer has a parameter `sample_weight`.
+
+    >>> takes_weights(gradient_boosting), takes_weights(lambda features, target, task: None)
+    (True, False)
+    """
+    try:
+        return "sample_weight" in signature(trainer).parameters
+    except (TypeError, ValueError):  # a callable of compiled code may have no signature
+        return False
 
 
 def load_trainer(dotted_path: str) -> Trainer:
@@ -147,7 +166,14 @@ def predict(model: Any, features: pd.DataFrame, task: Task) -> np.ndarray:
 
 
 def cross_validated_predictions(
-    trainer: Trainer, features: pd.DataFrame, target: pd.Series, days: pd.Series, task: Task, *, folds: int = FOLDS
+    trainer: Trainer,
+    features: pd.DataFrame,
+    target: pd.Series,
+    days: pd.Series,
+    task: Task,
+    *,
+    folds: int = FOLDS,
+    weights: pd.Series | None = None,
 ) -> np.ndarray:
     """For every row, the prediction of a model that never saw the row's day.
 
@@ -158,6 +184,7 @@ def cross_validated_predictions(
     ----------
     features, target, days : of one length; `target` without missing values; `days` as dates or timestamps at midnight.
     folds : at least 2; as many as there are days where there are fewer.
+    weights : how many rows each row stands for, for a trainer that takes them.
 
     Returns
     -------
@@ -176,7 +203,8 @@ def cross_validated_predictions(
         _need_two_classes(target[~held_out], task, f"without {distinct[day[held_out].min()]} to {distinct[day[held_out].max()]}")
 
     def predict_block(held_out: np.ndarray) -> np.ndarray:
-        return predict(_on_one_thread(trainer, features[~held_out], target[~held_out], task), features[held_out], task)
+        given = None if weights is None else weights[~held_out]
+        return predict(_on_one_thread(trainer, features[~held_out], target[~held_out], task, given), features[held_out], task)
 
     predictions = np.full(len(features), np.nan)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -185,12 +213,15 @@ def cross_validated_predictions(
     return predictions
 
 
-def _on_one_thread(trainer: Trainer, features: pd.DataFrame, target: pd.Series, task: Task) -> Any:
+def _on_one_thread(
+    trainer: Trainer, features: pd.DataFrame, target: pd.Series, task: Task, weights: pd.Series | None = None
+) -> Any:
     """Train without OpenMP's own threads: models are trained side by side, and on a few thousand rows its threads mostly wait."""
     from threadpoolctl import threadpool_limits
 
+    given = {"sample_weight": weights} if weights is not None and takes_weights(trainer) else {}
     with threadpool_limits(1, user_api="openmp"):
-        return trainer(features, target, task)
+        return trainer(features, target, task, **given)
 
 
 def train_candidate(
@@ -210,7 +241,8 @@ def train_candidate(
     ----------
     features, target, days : one row per prediction, on one index. Rows whose target is missing are left out.
     minimum_rows : labelled rows below which nothing is trained.
-    weights : how many rows each row stands for, on the same index. The metric takes them; the trainer is not given any.
+    weights : how many rows each row stands for, on the same index. The metric takes them, and the trainer if it has a
+        parameter `sample_weight`.
 
     Raises
     ------
@@ -224,8 +256,8 @@ def train_candidate(
         raise NotEnoughLabels(f"training needs at least {minimum_rows:,} labelled rows, found {len(target):,}")
     _need_two_classes(target, task, "in the training data")
     with ThreadPoolExecutor(1) as beside:
-        final = beside.submit(_on_one_thread, trainer, features, target, task)
-        out_of_fold = cross_validated_predictions(trainer, features, target, days, task, folds=folds)
+        final = beside.submit(_on_one_thread, trainer, features, target, task, weights)
+        out_of_fold = cross_validated_predictions(trainer, features, target, days, task, folds=folds, weights=weights)
     metric = PRIMARY_METRIC[task]
     return Candidate(
         model=final.result(),
@@ -236,6 +268,7 @@ def train_candidate(
         first_day=pd.Timestamp(days.min()).date(),
         last_day=pd.Timestamp(days.max()).date(),
         data_digest=data_digest(features.assign(**{"\0target": target, "\0day": days})),
+        is_weighted=weights is not None and takes_weights(trainer),
     )
 
 

@@ -1,5 +1,6 @@
 """A day on which no column moved but two go together the other way round: found, told by the check, and kept in the tables."""
 
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
@@ -8,7 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from monitoring_assets.monitor_spec import days_between
+from monitoring_assets.monitor_spec import Retrain, days_between
+from monitoring_assets.retraining.decisions import gather_evidence
+from monitoring_assets.retraining.policy import triggers
 from monitoring_assets_tests.dagster_monitor import DagsterMonitor, succeeded
 from monitoring_assets_tests.example_monitor import example_rows, write_day, write_reference
 
@@ -69,6 +72,16 @@ def test_the_check_and_the_plots_show_them(monitor):
     shown = monitor.metadata("drift_scores", FLIPPED)
     assert shown["worst_columns"].records[0].data["feature"] == "(all features)"
     assert shown["correlation (all features) (1 day)"].value > 1
+
+
+def test_the_retrain_policy_hears_of_them(monitor):
+    with monitor.warehouse() as connection:
+        connection.execute("BEGIN")
+        connection.execute("DELETE FROM example.drift_scores WHERE day > ?", [FLIPPED])
+        evidence = gather_evidence(connection, monitor.spec, is_in_flight=False, is_backfill=False)
+        connection.execute("ROLLBACK")
+    assert {*evidence.severities.values(), evidence.prediction_severity} == {"ok"}
+    assert triggers(Retrain(), replace(evidence, has_model=True)) == [f"(all features) {evidence.together_severity}"]
 
 
 def test_a_day_of_few_rows_says_why_it_is_not_scored(monitor):

@@ -31,6 +31,7 @@ EVIDENCE = st.builds(
     is_backfill=st.booleans(),
     severe_quality=st.dictionaries(DAYS.map(str), st.just("missing values of f1: 41 %"), max_size=2),
     unjudged_days=st.lists(DAYS.map(str), max_size=2).map(tuple),
+    together_severity=SEVERITY,
 )
 POLICY = st.builds(
     Retrain,
@@ -167,3 +168,22 @@ def test_the_same_sight_of_the_world_has_the_same_digest_however_busy_we_are(evi
     busy = replace(evidence, is_in_flight=not evidence.is_in_flight, is_backfill=not evidence.is_backfill)
     assert busy.digest == evidence.digest
     assert replace(evidence, metric_rows=evidence.metric_rows + 1).digest != evidence.digest
+
+
+@MANY
+@given(POLICY, EVIDENCE)
+def test_features_that_no_longer_go_together_ask_for_a_model_as_a_drifted_prediction_does(
+    policy: Retrain, evidence: Evidence
+) -> None:
+    quiet = replace(evidence, has_model=True, severities={"f0": "ok"}, prediction_severity="ok", fall=0.0)
+    for severity in SEVERITIES:
+        together = triggers(policy, replace(quiet, together_severity=severity))
+        alone = triggers(policy, replace(quiet, prediction_severity=severity, together_severity=None))
+        assert bool(together) == bool(alone) == (SEVERITIES.index(severity) >= SEVERITIES.index(policy.severity))
+        assert together == ([f"(all features) {severity}"] if alone else [])
+
+
+def test_evidence_of_features_that_drift_together_is_evidence_of_its_own() -> None:
+    quiet = replace(ALARMING, severities={"a": "ok"}, prediction_severity="ok", fall=0.0)
+    assert quiet.digest != replace(quiet, together_severity="severe").digest
+    assert decide(Retrain(), replace(quiet, together_severity="severe")).retrain

@@ -194,3 +194,42 @@ def test_the_digest_knows_content_not_order(features: pd.DataFrame) -> None:
 
 def test_the_digest_keeps_values_of_a_row_together() -> None:
     assert data_digest(pd.DataFrame({"a": [1, 2], "b": [1, 2]})) != data_digest(pd.DataFrame({"a": [1, 2], "b": [2, 1]}))
+
+
+def test_a_model_of_a_weighted_sample_is_about_the_model_of_all_rows() -> None:
+    random = np.random.default_rng(5)
+    # Few distinct values, so that both models know each of them well.
+    rows = pd.DataFrame({"amount": random.integers(-2, 3, 20_000), "other": random.integers(0, 2, 20_000)}).astype("float64")
+    chance = 1 / (1 + np.exp(-(rows["amount"] - 1.5)))
+    late = (random.random(len(rows)) < chance).astype(float)
+    # All of class 1 is logged, and one in ten of the others, as a logger does that keeps what is rare.
+    kept = (late == 1) | (random.random(len(rows)) < 0.1)
+    weights = pd.Series(np.where(late == 1, 1.0, 10.0), index=rows.index)
+    unseen = rows.drop_duplicates()
+
+    def predicted(sample: pd.Series, weight: pd.Series | None) -> np.ndarray:
+        return predict(gradient_boosting(rows[sample], late[sample], "classification", weight), unseen, "classification")
+
+    full = predicted(late.notna(), None)
+    # A value with 70 rows of class 0 left has a standard error of .03; three of them.
+    assert np.abs(predicted(kept, weights[kept]) - full).max() < 0.09
+    assert np.abs(predicted(kept, None) - full).max() > 0.3
+
+
+def test_only_a_trainer_that_asks_for_weights_is_given_them(features, target, days) -> None:
+    given: list[float] = []
+
+    def weighted(features: pd.DataFrame, target: pd.Series, task: str, sample_weight: pd.Series):
+        assert sample_weight.index.equals(features.index)
+        given.append(float(sample_weight.sum()))
+        return gradient_boosting(features, target, "classification", sample_weight)
+
+    def plain(features: pd.DataFrame, target: pd.Series, task: str):
+        return gradient_boosting(features, target, "classification")
+
+    weights = pd.Series(2.0, index=features.index)
+    asked = train_candidate(weighted, features, target, days, "classification", minimum_rows=1, weights=weights)
+    assert asked.is_weighted
+    assert max(given) == 2.0 * ROWS
+    assert len(given) == 4  # the final model, and one of each of three folds
+    assert not train_candidate(plain, features, target, days, "classification", minimum_rows=1, weights=weights).is_weighted
