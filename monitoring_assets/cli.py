@@ -128,6 +128,43 @@ def quarantine(
 
 
 @app.command()
+def expectations(
+    name: Annotated[str, typer.Argument(help="The monitor's name.")],
+    day: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="The day; the newest stored unless given.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Write the suite to this file instead of printing it.")] = None,
+    run: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], help="Let Great Expectations evaluate the suite of this day on the day's rows."),
+    ] = None,
+) -> None:
+    """Export what a monitor expects of a day as a Great Expectations suite in JSON, or --run it on the day's rows.
+
+    Exit status of --run 0: all expectations hold. 1: some fail, or an error.
+    """
+    import json
+
+    from monitoring_assets.orchestration.code_location import load_monitor
+    from monitoring_assets.orchestration.resources import MONITORING_HOME
+    from monitoring_assets.quality.suites import as_lines, day_suite, run_suite
+
+    with _told():
+        spec, _ = load_monitor(name)
+        with MONITORING_HOME.connect(spec) as connection:
+            chosen = run or day
+            suite = day_suite(connection, spec, chosen.date() if chosen else None)
+            found = run_suite(connection, spec, suite) if run else []
+        written = json.dumps(suite, indent=2, ensure_ascii=False)
+        if output:
+            output.write_text(written + "\n", encoding="utf-8")
+        elif not run:
+            typer.echo(written)
+        for line in as_lines(found):
+            typer.echo(line)
+    if not all(outcome.success for outcome in found):
+        raise typer.Exit(1)
+
+
+@app.command()
 def costs(name: Annotated[str, typer.Argument(help="The monitor's name.")]) -> None:
     """What a monitor costs by month: rows, bytes, seconds; what sampling saves and what retention would free."""
     from monitoring_assets.orchestration.code_location import load_monitor

@@ -69,6 +69,10 @@ class ExpectationUnusable(PermanentError):
     """A declared expectation is none of Great Expectations', or does not fit its arguments or its column."""
 
 
+class NothingToExpect(PermanentError):
+    """Expectations of a day were asked for, and no row of it is stored."""
+
+
 class LoggerMisconfigured(PermanentError):
     """A prediction logger was given settings that contradict each other, or a monitor whose log it cannot write."""
 

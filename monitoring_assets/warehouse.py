@@ -20,7 +20,7 @@ import tenacity
 
 from monitoring_assets.errors import WarehouseLocked, WarehouseMismatch, WarehouseUnusable
 from monitoring_assets.monitor_spec import MonitorSpec
-from monitoring_assets.warehouse_tables import tables_of
+from monitoring_assets.warehouse_tables import UPGRADES, tables_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -237,6 +237,11 @@ def ensure_tables(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) -> N
         with transaction(connection):
             for sql in (f"CREATE SCHEMA IF NOT EXISTS {quoted(spec.name)}", *changes):
                 connection.execute(sql)
+    for name, (column, statements) in UPGRADES.items():
+        if column in present.get(name, {}):
+            with transaction(connection):
+                for sql in statements:
+                    connection.execute(sql.format(table=table(spec, name)))
 
 
 def _changes(

@@ -167,14 +167,25 @@ TABLES: dict[str, dict[str, tuple[str, str]]] = {
     "quality": {
         "day": ("DATE", "day of the rows"),
         "kind": ("VARCHAR", "not_null, in_range or another of `quality.expectations.Kind`; the Dagster check has its name"),
-        "expectation": ("VARCHAR", "the rule in Great Expectations' vocabulary"),
+        "expectation": ("VARCHAR", "type of the expectation of Great Expectations that the rule is on that day"),
+        "kwargs": (
+            "VARCHAR",
+            "its arguments as JSON, computed for the day's rows; of several severities the gravest that failed, else the mildest",
+        ),
         "column_name": ("VARCHAR", "column it is about, two joined by ' ~ ' for a pair, NULL for the day as a whole"),
-        "severity": ("VARCHAR", "ok, minor, moderate or severe"),
-        "observed": ("DOUBLE", "share of unexpected rows, or the rows, hours, correlation or statistic that was judged"),
+        "success": ("BOOLEAN", "whether the day meets it"),
+        "severity": ("VARCHAR", "ok, minor, moderate or severe: in Great Expectations info, warning and critical"),
+        "observed": ("DOUBLE", "share of unexpected values, or the rows, hours, correlation or statistic that was judged"),
         "expected": ("VARCHAR", "the rule in words"),
-        "unexpected_count": ("BIGINT", "rows that break the rule; of a rule about the whole day 1 where it is broken, else 0"),
-        "unexpected_share": ("DOUBLE", "the same, as a share of the day's rows, or 1 or 0"),
-        "samples": ("VARCHAR[]", "unexpected values, most frequent first; for not_null the ids of such rows"),
+        "unexpected_count": ("BIGINT", "values that break the rule; of a rule about the whole day 1 where it is broken, else 0"),
+        "unexpected_percent": (
+            "DOUBLE",
+            "the same, in percent of the column's values, missing ones aside; NULL of a rule about the whole day",
+        ),
+        "partial_unexpected_list": (
+            "VARCHAR[]",
+            "distinct unexpected values, most frequent first; of missing values the ids of their rows",
+        ),
         "baseline_id": ("VARCHAR", "baseline the rule was learnt from; NULL where there was none yet"),
     },
     "performance": {
@@ -214,6 +225,20 @@ TABLES: dict[str, dict[str, tuple[str, str]]] = {
         "verdict": ("VARCHAR", "promoted or refused, NULL until the gate has spoken"),
         "verdict_reason": ("VARCHAR", "what the gate measured"),
     },
+}
+
+# How a table of an earlier version becomes today's, once it has today's columns: table -> (column by which the earlier one is
+# recognised, statements).
+UPGRADES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "quality": (
+        "unexpected_share",
+        (
+            "UPDATE {table} SET unexpected_percent = 100 * unexpected_share, partial_unexpected_list = samples, "
+            "success = severity = 'ok'",
+            "ALTER TABLE {table} DROP COLUMN unexpected_share",
+            "ALTER TABLE {table} DROP COLUMN samples",
+        ),
+    ),
 }
 
 

@@ -262,3 +262,19 @@ def test_making_a_warehouse_touches_nothing(tmp_path):
 
 def test_a_query_comes_back_as_a_frame(tmp_path):
     assert Warehouse(tmp_path / "w.duckdb").query("SELECT ? AS x", [3])["x"].to_list() == [3]
+
+
+def test_findings_of_an_earlier_version_are_upgraded_in_place(tmp_path):
+    spec = example_spec(tmp_path)
+    with Warehouse(tmp_path / "w.duckdb").connect() as connection:
+        connection.execute("CREATE SCHEMA example")
+        connection.execute(
+            "CREATE TABLE example.quality AS SELECT DATE '2026-03-02' AS day, 'in_set' AS kind, 'expect' AS expectation, "
+            "'c' AS column_name, 'minor' AS severity, 0.25::DOUBLE AS observed, 'one of' AS expected, "
+            "5::BIGINT AS unexpected_count, 0.25::DOUBLE AS unexpected_share, ['x'] AS samples, 'b' AS baseline_id"
+        )
+        for _ in range(2):
+            ensure_tables(connection, spec)
+        assert {column for name, column in columns_of(connection) if name == "quality"} == set(tables_of(spec)["quality"])
+        told = connection.execute("SELECT success, unexpected_percent, partial_unexpected_list, kwargs FROM example.quality")
+        assert told.fetchall() == [(False, 25.0, ["x"], None)]

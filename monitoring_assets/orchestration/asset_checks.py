@@ -5,6 +5,7 @@ day's evaluation is logged on its own, with the materialisation it judged, and t
 imported when a check runs.
 """
 
+import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -20,7 +21,7 @@ from monitoring_assets.monitor_spec import MonitorSpec, Severity, worst
 from monitoring_assets.orchestration.metadata import as_table, numbers, verdict_metadata
 from monitoring_assets.orchestration.partitions import daily_partitions, days_of
 from monitoring_assets.orchestration.resources import MonitoringHome, errors_for_dagster
-from monitoring_assets.quality.expectations import READABLE_SOURCE, Kind, kinds_of
+from monitoring_assets.quality.expectations import READABLE_SOURCE, Kind, kinds_of, shortened
 
 if TYPE_CHECKING:
     from monitoring_assets.quality.acceptance import Asset
@@ -142,9 +143,10 @@ def _quality(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: lis
                             "severity": finding.severity,
                             "observed": round(finding.observed, 6),
                             "expected": finding.expected,
-                            "unexpected_rows": finding.unexpected_count,
-                            "unexpected_share": round(finding.unexpected_share, 6),
-                            "samples": ", ".join(finding.samples),
+                            "arguments": shortened(json.dumps(finding.kwargs, ensure_ascii=False), 200),
+                            "unexpected_count": finding.unexpected_count,
+                            "unexpected_percent": finding.unexpected_percent,
+                            "partial_unexpected_list": ", ".join(finding.partial_unexpected_list),
                         }
                         for finding in bad
                     ]
@@ -157,7 +159,7 @@ def _quality(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: lis
 def _of_rows(finding: "Finding") -> str:
     """What a finding about the day as a whole says: how many rows, why its source could not be read, or what was found."""
     if finding.expected == READABLE_SOURCE:
-        return f"not read: {'; '.join(finding.samples)}"
+        return f"not read: {'; '.join(finding.partial_unexpected_list)}"
     return f"{finding.observed:.0f} rows" if finding.check == "row_count" else finding.expectation
 
 

@@ -1,18 +1,19 @@
 """Quality of the warehouse's days: learns from the baseline in force on them, evaluates, keeps the findings."""
 
+import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
 
 import duckdb
 import pyarrow as pa
 
-from monitoring_assets.baselines.in_force import baselines_in_force
-from monitoring_assets.errors import BaselineMissing
 from monitoring_assets.monitor_spec import MonitorSpec, Severity
+from monitoring_assets.quality.day_expectations import day_end
 from monitoring_assets.quality.declared import evaluate_declared
-from monitoring_assets.quality.expectations import GX_NAMES, READABLE_SOURCE, ReferenceFacts
-from monitoring_assets.quality.facts import read_facts
+from monitoring_assets.quality.expectations import GX_NAMES, READABLE_SOURCE
+from monitoring_assets.quality.facts import facts_in_force
 from monitoring_assets.quality.findings import Finding, evaluate_days
 from monitoring_assets.retention.costs import measured_cost
 from monitoring_assets.retention.forgetting import forgotten_days
@@ -22,9 +23,10 @@ from monitoring_assets.warehouse import replace_days, table, transaction
 DIGITS = 9
 STORED = pa.schema(
     {
-        "day": pa.date32(), "check": pa.string(), "expectation": pa.string(), "column": pa.string(), "severity": pa.string(),
-        "observed": pa.float64(), "expected": pa.string(), "unexpected_count": pa.int64(), "unexpected_share": pa.float64(),
-        "samples": pa.list_(pa.string()), "baseline_id": pa.string(),
+        "day": pa.date32(), "check": pa.string(), "expectation": pa.string(), "kwargs": pa.string(), "column": pa.string(),
+        "success": pa.bool_(), "severity": pa.string(), "observed": pa.float64(), "expected": pa.string(),
+        "unexpected_count": pa.int64(), "unexpected_percent": pa.float64(), "partial_unexpected_list": pa.list_(pa.string()),
+        "baseline_id": pa.string(),
     }
 )  # fmt: skip
 
@@ -54,14 +56,14 @@ def judge_days(
 def _judge(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: Sequence[date], now: datetime) -> list[Finding]:
     findings: list[Finding] = []
     rows = []
-    for baseline_id, facts, judged in _facts_in_force(connection, spec, days):
+    for baseline_id, facts, judged in facts_in_force(connection, spec, days):
         found = [
             *evaluate_days(connection, table(spec, "inference_log"), judged, spec, facts),
             *evaluate_declared(connection, spec, judged),
             *_unreadable(connection, spec, judged),
             *_age(connection, spec, judged, now),
         ]
-        rows += [asdict(finding) | {"observed": round(finding.observed, DIGITS), "baseline_id": baseline_id} for finding in found]
+        rows += [_stored_form(finding) | {"baseline_id": baseline_id} for finding in found]
         findings += found
     connection.register("found", pa.Table.from_pylist(rows, STORED))
     with transaction(connection):
@@ -71,24 +73,22 @@ def _judge(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: Seque
     return findings
 
 
+def _stored_form(finding: Finding) -> dict[str, Any]:
+    percent = finding.unexpected_percent
+    return vars(finding) | {
+        "observed": round(finding.observed, DIGITS),
+        "unexpected_percent": None if percent is None else round(percent, DIGITS),
+        "kwargs": json.dumps(finding.kwargs, ensure_ascii=False),
+    }
+
+
 def _stored(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: Sequence[date]) -> list[Finding]:
     names = ", ".join('kind AS "check"' if n == "check" else "column_name" if n == "column" else n for n in STORED.names[:-1])
     found = connection.execute(
         f"SELECT {names} FROM {table(spec, 'quality')} WHERE day IN (SELECT unnest(?::DATE[])) ORDER BY day", [list(days)]
     ).fetchall()
-    return [Finding(**dict(zip(STORED.names[:-1], row, strict=True))) for row in found]
-
-
-def _facts_in_force(
-    connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: Sequence[date]
-) -> Iterator[tuple[str | None, ReferenceFacts, list[date]]]:
-    try:
-        in_force = baselines_in_force(connection, spec, days)
-    except BaselineMissing:
-        yield None, ReferenceFacts(), list(days)
-        return
-    for baseline, judged in in_force:
-        yield baseline.baseline_id, read_facts(connection, spec, baseline.baseline_id), judged
+    stored = [dict(zip(STORED.names[:-1], row, strict=True)) for row in found]
+    return [Finding(**row | {"kwargs": json.loads(row["kwargs"] or "{}")}) for row in stored]
 
 
 def _unreadable(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: Sequence[date]) -> Iterator[Finding]:
@@ -98,7 +98,8 @@ def _unreadable(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: 
     )
     for day, reason in told.fetchall():
         if day in days:
-            yield Finding(day, "row_count", None, "severe", 0.0, 0, 1.0, [reason], READABLE_SOURCE, GX_NAMES["row_count"])
+            name, kwargs = GX_NAMES["row_count"], {"min_value": 1}
+            yield Finding(day, "row_count", None, "severe", 0.0, 1, None, [reason], READABLE_SOURCE, name, kwargs, success=False)
 
 
 def _age(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: Sequence[date], now: datetime) -> Iterator[Finding]:
@@ -106,15 +107,16 @@ def _age(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: Sequenc
     allowed = spec.quality.maximum_age_hours
     if allowed is None:
         return
-    newest, ended = connection.execute(
-        "SELECT day, epoch((day + 1)::TIMESTAMP AT TIME ZONE ?) FROM "
-        f"(SELECT max(day) AS day FROM {table(spec, 'inference_log')})",
-        [spec.time_zone],
-    ).fetchall()[0]
-    if newest in days:
-        hours = (now.timestamp() - ended) / 3600.0
-        late = hours > allowed
-        told = [f"ended {hours:.1f} hours ago"] if late else []
-        expected = f"the newest stored day ended at most {allowed:g} hours ago"
-        severity: Severity = "moderate" if late else "ok"
-        yield Finding(newest, "fresh", None, severity, hours, int(late), float(late), told, expected, GX_NAMES["fresh"])
+    (newest,) = connection.execute(f"SELECT max(day) FROM {table(spec, 'inference_log')}").fetchall()[0]
+    if newest not in days:
+        return
+    hours = (now - day_end(newest, spec)).total_seconds() / 3600.0
+    late = hours > allowed
+    severity: Severity = "moderate" if late else "ok"
+    earliest = (now - timedelta(hours=allowed)).astimezone(ZoneInfo(spec.time_zone)).date()  # the first day to end since
+    kwargs = {"column": "day", "min_value": f"{earliest}T00:00:00"}
+    found = [f"ended {hours:.1f} hours ago"] if late else []
+    expected = f"the newest stored day ended at most {allowed:g} hours ago"
+    yield Finding(
+        newest, "fresh", None, severity, hours, int(late), None, found, expected, GX_NAMES["fresh"], kwargs, success=not late
+    )

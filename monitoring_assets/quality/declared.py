@@ -11,8 +11,8 @@ import duckdb
 
 from monitoring_assets.monitor_spec import DeclaredExpectation, MonitorSpec
 from monitoring_assets.quality.expectations import shortened
-from monitoring_assets.quality.findings import Finding
-from monitoring_assets.quality.validation import declared_suite, outcomes
+from monitoring_assets.quality.findings import GX_SEVERITIES, Finding
+from monitoring_assets.quality.validation import Named, outcomes, suite_as_json
 from monitoring_assets.warehouse import quoted, table
 
 
@@ -27,7 +27,7 @@ def evaluate_declared(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, 
     declared = spec.quality.expectations
     if not declared:
         return
-    suite = declared_suite([(expectation.type, expectation.arguments) for expectation in declared])
+    suite = suite_as_json("declared", named(spec), {})
     columns = ", ".join(_columns_read(spec, declared))
     for day in days:
         frame = connection.execute(f"SELECT {columns} FROM {table(spec, 'inference_log')} WHERE day = ?", [day]).df()
@@ -40,11 +40,21 @@ def evaluate_declared(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, 
                     severity="ok" if outcome.success else expectation.severity,
                     observed=outcome.observed,
                     unexpected_count=outcome.unexpected_count,
-                    unexpected_share=outcome.unexpected_share,
-                    samples=[shortened(sample) for sample in outcome.samples],
+                    unexpected_percent=outcome.unexpected_percent,
+                    partial_unexpected_list=[shortened(value) for value in outcome.partial_unexpected_list],
                     expected=in_words(expectation),
                     expectation=expectation.type,
+                    kwargs=expectation.arguments,
+                    success=outcome.success,
                 )
+
+
+def named(spec: MonitorSpec) -> list[Named]:
+    """The YAML's expectations in Great Expectations' terms, in their order."""
+    return [
+        Named(each.type, each.arguments, GX_SEVERITIES[each.severity], {"check": "declared", "severity": each.severity})
+        for each in spec.quality.expectations
+    ]
 
 
 def in_words(expectation: DeclaredExpectation) -> str:

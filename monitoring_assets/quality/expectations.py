@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from monitoring_assets.monitor_spec import CONFIDENCE, Feature, MonitorSpec
+from monitoring_assets.monitor_spec import CONFIDENCE, Feature, MonitorSpec, Severity
 
 Kind = Literal[
     "not_null", "in_range", "in_set", "of_type", "unique_id", "row_count",
@@ -17,7 +17,8 @@ Kind = Literal[
 ]  # fmt: skip
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
-# Each kind in Great Expectations' vocabulary; for one it has no word for, the nearest of its form. A declared one brings its own.
+# The expectation of Great Expectations that each kind is; a declared one brings its own. All are the library's core but the
+# last, which is ours (`correlation_expectation.py`).
 GX_NAMES: dict[Kind, str] = {
     "not_null": "expect_column_values_to_not_be_null",
     "in_range": "expect_column_values_to_be_between",
@@ -25,11 +26,14 @@ GX_NAMES: dict[Kind, str] = {
     "of_type": "expect_column_values_to_be_of_type",
     "unique_id": "expect_column_values_to_be_unique",
     "row_count": "expect_table_row_count_to_be_between",
-    "no_outliers": "expect_column_values_to_not_be_outliers",
+    "no_outliers": "expect_column_values_to_be_between",
     "prediction_varies": "expect_column_unique_value_count_to_be_between",
     "fresh": "expect_column_max_to_be_between",
     "correlated": "expect_column_pair_correlation_to_be_between",
 }
+
+# What a column of the warehouse is in a pandas frame.
+PANDAS_TYPES = {"DOUBLE": "float64", "VARCHAR": "str", "TIMESTAMPTZ": "Timestamp"}
 
 # What is expected of a day whose source could not be read, in place of a rule in words.
 READABLE_SOURCE = "a source that can be read"
@@ -99,12 +103,20 @@ class ReferenceFacts:
 
 @dataclass(frozen=True)
 class Tolerance:
-    """Shares of a day's rows: an unexpected share above `minor` is minor, above `moderate` moderate, above `severe` severe.
-    None: never."""
+    """Shares of a day's values, missing ones aside: an unexpected share above `minor` is minor, above `moderate` moderate, above
+    `severe` severe. None: never."""
 
     minor: float | None = None
     moderate: float | None = None
     severe: float | None = None
+
+    @property
+    def levels(self) -> list[tuple[Severity, float]]:
+        """The severities that can be reached, the mildest first, each with its share."""
+        shares: list[tuple[Severity, float | None]] = [
+            ("minor", self.minor), ("moderate", self.moderate), ("severe", self.severe)
+        ]  # fmt: skip
+        return [(severity, share) for severity, share in shares if share is not None]
 
 
 NONE_TOLERATED = Tolerance(severe=0.0)
@@ -250,10 +262,9 @@ def _unique_id(spec: MonitorSpec) -> Expectation:
 
 
 def _row_count(spec: MonitorSpec, facts: ReferenceFacts) -> Expectation:
-    """A day without rows is severe; one with too few or too many is moderate: the model may still be right on it."""
     ranges = {weekday: _volume_range(spec, volume) for weekday, volume in facts.weekday_rows.items() if volume.median}
     words = "about as many rows as the reference's same weekdays" if ranges else volume_in_words(1, None)
-    return Expectation("row_count", None, {"ranges": ranges}, Tolerance(moderate=0.0, severe=0.0), words)
+    return Expectation("row_count", None, {"ranges": ranges}, NONE_TOLERATED, words)
 
 
 def _volume_range(spec: MonitorSpec, volume: Volume) -> tuple[float, float]:
@@ -297,7 +308,7 @@ def _fresh(spec: MonitorSpec, facts: ReferenceFacts) -> Iterator[Expectation]:
         excess = max(chance, seen.most - seen.least + NEGLIGIBLE_HOURS)
         words = f"the last event at most {seen.least + excess:.3g} hours before the day's end"
         arguments = {"least": seen.least, "excess": excess, "rows": seen.median_rows}
-        yield Expectation("fresh", spec.event_time, arguments, Tolerance(moderate=0.0), words)
+        yield Expectation("fresh", spec.event_time, arguments, NONE_TOLERATED, words)
 
 
 def _correlated(spec: MonitorSpec, facts: ReferenceFacts) -> Iterator[Expectation]:
@@ -306,7 +317,7 @@ def _correlated(spec: MonitorSpec, facts: ReferenceFacts) -> Iterator[Expectatio
         found = strong[pair]
         words = f"correlated, at least half as strongly as the reference's {found.median:.2f}"
         arguments = {"pair": pair, "median": found.median, "spread": found.spread}
-        yield Expectation("correlated", " ~ ".join(pair), arguments, Tolerance(minor=0.0), words)
+        yield Expectation("correlated", " ~ ".join(pair), arguments, NONE_TOLERATED, words)
 
 
 def shortened(text: str, limit: int = 80) -> str:

@@ -1,12 +1,14 @@
 """What a baseline teaches about sound data: missing shares, ranges, categories, volume, rhythm, relations. No raw rows."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 
 import duckdb
 import numpy as np
 
+from monitoring_assets.baselines.in_force import baselines_in_force
+from monitoring_assets.errors import BaselineMissing
 from monitoring_assets.monitor_spec import MonitorSpec, Quality
 from monitoring_assets.profiling.histograms import Histogram, Key, read_histograms
 from monitoring_assets.quality.expectations import Correlation, LastEvent, ReferenceFacts, Volume
@@ -18,6 +20,19 @@ USUAL_DAYS = 0.95
 MAD_TO_DEVIATION = 1.4826
 # A median of fewer days says little.
 FEWEST_DAYS = 3
+
+
+def facts_in_force(
+    connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: Sequence[date]
+) -> Iterator[tuple[str | None, ReferenceFacts, list[date]]]:
+    """For each baseline in force on some of these days its id, its facts and those days; no id and no facts before the first."""
+    try:
+        in_force = baselines_in_force(connection, spec, days)
+    except BaselineMissing:
+        yield None, ReferenceFacts(), list(days)
+        return
+    for baseline, judged in in_force:
+        yield baseline.baseline_id, read_facts(connection, spec, baseline.baseline_id), judged
 
 
 def read_facts(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, baseline_id: str) -> ReferenceFacts:
@@ -137,7 +152,7 @@ def _learn_values(facts: ReferenceFacts, column: str, histogram: Histogram, qual
     reach = quality.outlier_deviations * deviation or math.inf
     usual = max(low - margin, median - reach), min(high + margin, median + reach)
     facts.usual_values[column] = usual
-    facts.outlier_fraction[column] = float(counts[(middle < usual[0]) | (middle > usual[1])].sum() / histogram.rows.sum())
+    facts.outlier_fraction[column] = float(counts[(middle < usual[0]) | (middle > usual[1])].sum() / counts.sum())
 
 
 def _weighted_median(values: np.ndarray, weights: np.ndarray) -> float:

@@ -25,8 +25,9 @@ ROW_KINDS = ("not_null", "in_range", "in_set", "no_outliers", "unique_id")
 class Measured:
     """What a day shows of an expectation.
 
-    `value` is the unexpected rows for kinds of `ROW_KINDS`, hours for `fresh`, r for `correlated`, 1 for a constant prediction
-    and else 0, the rows for `row_count`, 1 for a wrong type and else 0. `rows` is what it rests on.
+    `value` is the unexpected rows for kinds of `ROW_KINDS`, the distinct values for `prediction_varies`, hours for `fresh`, r
+    for `correlated`, the rows for `row_count`, 1 for a wrong type and else 0. `rows` is what it rests on: the rows with a value
+    in the column, all rows for `not_null`, `row_count` and `of_type`.
     """
 
     day: date
@@ -82,8 +83,7 @@ def _counted(
     """By day: `rows`, and for the expectation at a place its value `m<place>` and, where it is not all rows, `n<place>`."""
     wanted = ["count(*) AS rows"]
     for place, e in comparable.items():
-        if e.kind != "unique_id":
-            wanted += _aggregates(place, e, spec, wrong)
+        wanted += _aggregates(place, e, spec, wrong)
     counted = _by_day(connection, f"SELECT day, {', '.join(wanted)} FROM {rows} GROUP BY day")
     for place, e in comparable.items():
         if e.kind == "unique_id":
@@ -95,24 +95,34 @@ def _counted(
 
 
 def _aggregates(place: int, e: Expectation, spec: MonitorSpec, wrong: dict[str, str]) -> list[str]:
-    if e.kind in ROW_KINDS:
-        return [f"count(*) FILTER ({_unexpected(e, spec, wrong)}) AS m{place}"]
     if e.kind == "fresh":
         return [f"{hours_before_end(spec)} AS m{place}"]
     if e.kind == "correlated":
         x, y = (finite(column) for column in e.arguments["pair"])
         return [f"corr({x}, {y}) AS m{place}", f"regr_count({x}, {y}) AS n{place}"]
-    x = quoted(str(e.column))
-    return [f"(min({x}) = max({x}))::INTEGER AS m{place}", f"count({x}) AS n{place}"]
+    missing = _missing(str(e.column), spec, wrong)
+    if e.kind == "not_null":
+        return [f"count(*) FILTER ({missing}) AS m{place}"]
+    present = f"count(*) FILTER (NOT {missing}) AS n{place}"  # the same for each rule of a column: DuckDB counts it once
+    if e.kind == "unique_id":
+        return [present]
+    if e.kind == "prediction_varies":
+        x = quoted(str(e.column))
+        return [present, f"nullif(count(DISTINCT {x}) FILTER (NOT {missing}), 0) AS m{place}"]
+    return [present, f"count(*) FILTER ({_unexpected(e, spec, wrong)}) AS m{place}"]
+
+
+def _missing(column: str, spec: MonitorSpec, wrong: dict[str, str]) -> str:
+    x = quoted(column)
+    is_number = spec.log_columns.get(column) == "DOUBLE" and column not in wrong
+    return f"({x} IS NULL OR isnan({x}))" if is_number else f"({x} IS NULL)"
 
 
 def _unexpected(e: Expectation, spec: MonitorSpec, wrong: dict[str, str]) -> str:
     """SQL that is true of a row that breaks the expectation."""
     x = quoted(str(e.column))
-    is_number = spec.log_columns.get(str(e.column)) == "DOUBLE" and e.column not in wrong
-    missing = f"({x} IS NULL OR isnan({x}))" if is_number else f"({x} IS NULL)"
     if e.kind == "not_null":
-        return missing
+        return _missing(str(e.column), spec, wrong)
     if e.kind == "in_set":
         return f"({x} NOT IN ({', '.join(literal(value) for value in e.arguments['value_set'])}))"
     low, high = e.arguments["min_value"], e.arguments["max_value"]

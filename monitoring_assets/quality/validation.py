@@ -1,85 +1,52 @@
-"""Great Expectations, and nothing else: which rows of a table break which rule, and how a frame fares with any expectation.
+"""Great Expectations, and nothing else: suites made of names and arguments, written as its JSON, and run on frames.
 
-This is the library's one home. Days, limits and severities are not known here (`findings.py`, `declared.py`). The library
-takes 3-5 s to import, so it is imported when something is validated and not before.
+This is the library's one home, with `correlation_expectation.py`. Days, rules and limits are not known here
+(`day_expectations.py`, `declared.py`, `suites.py`). The library takes 3-5 s to import, so it is imported when it is asked for
+and not before.
 """
 
 import math
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cache
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from monitoring_assets.errors import ExpectationUnusable, PermanentError
-
-Rows = npt.NDArray[np.intp]
+from monitoring_assets.errors import ExpectationUnusable
 
 # The data source holds one batch at a time under one name, so a second thread's batch would silently take its place.
 ONE_BATCH_AT_A_TIME = threading.Lock()
 
-# Row numbers and no values: only COMPLETE has all row numbers, and the other keys keep it from formatting values.
-ROW_NUMBERS = {
-    "result_format": "COMPLETE",
-    "partial_unexpected_count": 0,
-    "exclude_unexpected_values": True,
-    "include_unexpected_rows": False,
-    "return_unexpected_index_query": False,
-}
-
 
 @dataclass(frozen=True)
-class Rule:
-    """One Great Expectations expectation by class name, the columns it reads, and its other arguments."""
+class Named:
+    """An expectation by its name in snake case and its arguments; `severity` and `meta` are the library's own."""
 
-    name: str
-    columns: tuple[str, ...]
-    arguments: dict[str, Any]
+    type: str
+    kwargs: Mapping[str, Any]
+    severity: str = "critical"
+    meta: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a frame fared: `observed` is the statistic where it is a number, else the unexpected share, else nan."""
+    """How a frame fared with an expectation: `observed` is the statistic where it is a number, else the unexpected share, else
+    nan. `unexpected_percent` is None where the library has none, as of statistics."""
 
+    expectation: Named
     success: bool
     observed: float
     unexpected_count: int
-    unexpected_share: float
-    samples: list[str]
+    unexpected_percent: float | None
+    partial_unexpected_list: list[str]
 
 
-def rows_breaking(rules: Sequence[Rule], frame: pd.DataFrame) -> list[Rows]:
-    """For each rule the numbers (0 = first) of the rows that break it, rising.
-
-    Raises
-    ------
-    PermanentError
-        When Great Expectations could not evaluate a rule.
-    """
-    import great_expectations as gx
-    from great_expectations import expectations as known
-
-    suite = gx.ExpectationSuite(
-        name="rows",
-        expectations=[getattr(known, rule.name)(**rule.arguments, meta={"number": n}) for n, rule in enumerate(rules)],
-    )
-    found: dict[int, Rows] = {}
-    for result in _validate(frame.reset_index(drop=True), suite, ROW_NUMBERS):
-        number = result.expectation_config.meta["number"]
-        message = _caught(result.exception_info)
-        if message:
-            raise PermanentError(f"{rules[number].name} on {', '.join(rules[number].columns)} could not be evaluated: {message}")
-        found[number] = np.asarray(result.result["unexpected_index_list"], dtype=np.intp)
-    return [found[number] for number in range(len(rules))]
-
-
-def declared_suite(declared: Sequence[tuple[str, Mapping[str, Any]]]) -> Any:
-    """A suite of expectations by name and arguments, for `outcomes`.
+def suite_as_json(name: str, expectations: Sequence[Named], meta: Mapping[str, Any]) -> dict[str, Any]:
+    """A suite in the form in which Great Expectations writes and reads it.
 
     Raises
     ------
@@ -88,52 +55,65 @@ def declared_suite(declared: Sequence[tuple[str, Mapping[str, Any]]]) -> Any:
     """
     import great_expectations as gx
 
-    made = [_expectation(name, arguments, number) for number, (name, arguments) in enumerate(declared)]
-    return gx.ExpectationSuite(name="declared", expectations=made)
+    suite = gx.ExpectationSuite(name=name, expectations=[_expectation(each) for each in expectations], meta=dict(meta))
+    written: dict[str, Any] = suite.to_json_dict()
+    return written
 
 
-def outcomes(suite: Any, frame: pd.DataFrame, samples: int) -> list[Outcome]:
-    """How a frame fares with each expectation of a `declared_suite`, in its order.
+def outcomes(suite: Mapping[str, Any], frame: pd.DataFrame, samples: int) -> list[Outcome]:
+    """How a frame fares with each expectation of a suite from `suite_as_json`, in its order.
 
     Raises
     ------
     ExpectationUnusable
         When one could not be evaluated: Great Expectations itself would report it as failed, which is no finding about data.
     """
+    import great_expectations as gx
+
+    import monitoring_assets.quality.correlation_expectation  # noqa: F401
+
+    numbered = [each | {"meta": each.get("meta", {}) | {"number": n}} for n, each in enumerate(suite["expectations"])]
+    loaded = gx.ExpectationSuite(**{**suite, "expectations": numbered})
     found: dict[int, Outcome] = {}
-    for result in _validate(frame, suite, {"result_format": "BASIC", "partial_unexpected_count": samples}):
+    for result in _validate(frame, loaded, {"result_format": "BASIC", "partial_unexpected_count": samples}):
         configuration = result.expectation_config
         message = _caught(result.exception_info)
         if message:
             raise ExpectationUnusable(
-                f"{configuration.type} with {_arguments_told(configuration.kwargs)} could not be evaluated: {message} Correct "
-                "its arguments in the monitor's YAML, quality.expectations, to fit the column's type."
+                f"{configuration.type} with {_arguments_in_words(configuration.kwargs)} could not be evaluated: {message} "
+                "Correct its arguments in the monitor's YAML, quality.expectations, to fit the column's type."
             )
-        found[configuration.meta["number"]] = _outcome(bool(result.success), result.result)
+        number = configuration.meta["number"]
+        asked = suite["expectations"][number]
+        named = Named(asked["type"], asked["kwargs"], asked["severity"], asked.get("meta", {}))
+        found[number] = _outcome(named, bool(result.success), result.result)
     return [found[number] for number in range(len(found))]
 
 
-def _expectation(name: str, arguments: Mapping[str, Any], number: int) -> Any:
+def _expectation(named: Named) -> Any:
     from great_expectations.exceptions import ExpectationNotFoundError
     from great_expectations.expectations import registry
     from pydantic.v1 import ValidationError
 
+    import monitoring_assets.quality.correlation_expectation  # noqa: F401
+
     try:
-        implementation = registry.get_expectation_impl(name)
+        implementation = registry.get_expectation_impl(named.type)
     except ExpectationNotFoundError:
-        close = get_close_matches(name, registry.list_registered_expectation_implementations(), n=3)
+        close = get_close_matches(named.type, registry.list_registered_expectation_implementations(), n=3)
         nearest = f"did you mean {' or '.join(close)}?" if close else "its gallery lists those there are."
         raise ExpectationUnusable(
-            f"quality.expectations: Great Expectations has no {name!r}; {nearest} Correct `type` in the monitor's YAML."
+            f"quality.expectations: Great Expectations has no {named.type!r}; {nearest} Correct `type` in the monitor's YAML."
         ) from None
     try:
-        return implementation(**arguments, meta={"number": number})
+        return implementation(**named.kwargs, severity=named.severity, meta=dict(named.meta))
     except (ValidationError, TypeError, ValueError) as error:
         mistakes = error.errors() if isinstance(error, ValidationError) else [{"loc": ("arguments",), "msg": str(error)}]
         said = "; ".join(dict.fromkeys(f"{'.'.join(map(str, m['loc']))}: {m['msg']}" for m in mistakes))
         takes = sorted(set(implementation.__fields__) - NOT_FOR_USERS)
         raise ExpectationUnusable(
-            f"quality.expectations: {name} with {_arguments_told(arguments)} is refused: {said}. It takes {', '.join(takes)}."
+            f"quality.expectations: {named.type} with {_arguments_in_words(named.kwargs)} is refused: {said}. "
+            f"It takes {', '.join(takes)}."
         ) from None
 
 
@@ -144,22 +124,20 @@ NOT_FOR_USERS = frozenset(
 )
 
 
-def _arguments_told(arguments: Mapping[str, Any]) -> str:
+def _arguments_in_words(arguments: Mapping[str, Any]) -> str:
     return ", ".join(f"{key} {value!r}" for key, value in arguments.items() if key not in NOT_FOR_USERS) or "no arguments"
 
 
-def _outcome(success: bool, result: Mapping[str, Any]) -> Outcome:
-    count = int(result.get("unexpected_count") or 0)
-    share = count / result["element_count"] if result.get("element_count") else float(not success)
+def _outcome(named: Named, success: bool, result: Mapping[str, Any]) -> Outcome:
+    count = int(result.get("unexpected_count") or 0) or int(not success)
+    percent = result.get("unexpected_percent")
     observed = result.get("observed_value")
     shown = [str(value) for value in result.get("partial_unexpected_list") or []]
-    if isinstance(observed, (int, float, np.number)):
-        return Outcome(
-            success, float(observed), count or int(not success), share, shown or ([] if success else [f"{observed:g}"])
-        )
     if observed is not None and not shown and not success:
-        shown = [str(observed)]
-    return Outcome(success, share if "element_count" in result else math.nan, count or int(not success), share, shown)
+        shown = [f"{observed:g}" if isinstance(observed, (int, float, np.number)) else str(observed)]
+    if not isinstance(observed, (int, float, np.number)):
+        observed = math.nan if percent is None else percent / 100
+    return Outcome(named, success, float(observed), count, percent, shown)
 
 
 def _validate(frame: pd.DataFrame, suite: Any, result_format: Mapping[str, Any]) -> Any:

@@ -75,14 +75,14 @@ def window_quality(
     log, quality = table(spec, "inference_log"), table(spec, "quality")
     within = f"day BETWEEN '{day}'::DATE - {spec.retrain_window_days - 1} AND '{day}'::DATE"
     found = connection.execute(
-        f"SELECT day, kind, column_name, expectation, unexpected_share FROM {quality} WHERE {within} AND severity = 'severe' "
+        f"SELECT day, kind, column_name, expectation, unexpected_percent FROM {quality} WHERE {within} AND severity = 'severe' "
         f"AND kind <> 'row_count' AND day IN (SELECT day FROM {log} WHERE {within}) "
-        "ORDER BY day, unexpected_share DESC, column_name"
+        "ORDER BY day, unexpected_percent DESC NULLS LAST, column_name"
     ).fetchall()
     told: dict[str, list[str]] = {}
-    for broken_day, kind, column, expectation, share in found:
+    for broken_day, kind, column, expectation, percent in found:
         words = BROKEN_TOLD.get(kind, expectation).format(column=column)
-        told.setdefault(str(broken_day), []).append(f"{words}: {share:.0%}".replace("%", " %"))
+        told.setdefault(str(broken_day), []).append(words if percent is None else f"{words}: {percent:.0f} %")
     broken = {name: ", ".join(each[:3]) + (f" and {len(each) - 3} more" if len(each) > 3 else "") for name, each in told.items()}
     unjudged = connection.execute(
         f"SELECT DISTINCT day FROM {log} WHERE {within} AND day NOT IN (SELECT day FROM {quality}) ORDER BY day"

@@ -85,7 +85,7 @@ def test_a_constant_feature_and_a_category_never_seen_are_drift(monitor: Dagster
     moved = monitor.check("drift_scores", "drift_within_threshold", CONSTANT).evaluation.metadata["moved"].records
     assert {row.data["feature"] for row in moved} >= {"amount", "country"}
     judged = monitor.check("inference_log", "in_set", CONSTANT).evaluation
-    assert judged.metadata["findings"].records[0].data["samples"] == "Atlantis"
+    assert judged.metadata["findings"].records[0].data["partial_unexpected_list"] == "Atlantis"
     assert (judged.passed, judged.severity) == (False, dg.AssetCheckSeverity.WARN)  # nobody declared which there may be
 
 

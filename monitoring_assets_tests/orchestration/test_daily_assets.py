@@ -225,17 +225,18 @@ def test_a_failing_check_shows_what_was_observed_how_much_and_samples(twins: Twi
     monitor: DagsterMonitor = getattr(twins, how)
     (row,) = monitor.check("inference_log", "in_set", BROKEN).evaluation.metadata["findings"].records
     assert row.data["column"] == "country"
-    assert row.data["observed"] == row.data["unexpected_share"] == 0.25
-    assert row.data["unexpected_rows"] == 150
-    assert row.data["samples"] == "Atlantis"
+    assert (row.data["unexpected_count"], row.data["unexpected_percent"]) == (150, 25)
+    assert row.data["expectation"] == "expect_column_values_to_be_in_set"
+    assert '"value_set": ["US", "DE", "JP"], "mostly": 0.9' in row.data["arguments"]
+    assert row.data["partial_unexpected_list"] == "Atlantis"
     (row,) = monitor.check("inference_log", "not_null", PATCHY).evaluation.metadata["findings"].records
-    assert row.data["unexpected_share"] == pytest.approx(0.04)
-    assert row.data["samples"].split(", ") == [f"{PATCHY}-{i:04d}" for i in range(5)]
+    assert row.data["unexpected_percent"] == pytest.approx(4)
+    assert row.data["partial_unexpected_list"].split(", ") == [f"{PATCHY}-{i:04d}" for i in range(5)]
 
 
 def test_the_findings_of_every_day_are_stored_as_the_checks_tell_them(twins: Twins) -> None:
     stored = twins.ranged.rows(
-        "SELECT day, kind, expectation, column_name, severity, unexpected_count, samples FROM example.quality "
+        "SELECT day, kind, expectation, column_name, severity, unexpected_count, partial_unexpected_list FROM example.quality "
         "WHERE severity NOT IN ('ok') AND kind IN ('not_null', 'in_set') ORDER BY ALL"
     )
     ids = [f"{PATCHY}-{i:04d}" for i in range(5)]

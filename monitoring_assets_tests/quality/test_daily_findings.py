@@ -83,7 +83,7 @@ def test_findings_are_stored_replaced_per_day_and_the_same_however_days_are_grou
         assert connection.execute(stored).fetchall() == first
         assert len(first) == len(together)
         told = connection.execute(
-            f"SELECT day, severity, unexpected_count, len(samples), baseline_id FROM {table(spec, 'quality')} "
+            f"SELECT day, severity, unexpected_count, len(partial_unexpected_list), baseline_id FROM {table(spec, 'quality')} "
             "WHERE kind = 'not_null' AND severity <> 'ok'"
         ).fetchall()
         (baseline_id,) = connection.execute(f"SELECT baseline_id FROM {table(spec, 'baselines')}").fetchone()
@@ -172,7 +172,7 @@ def test_any_expectation_is_evaluated_on_each_day_by_its_name(tmp_path):
     assert told[NEXT] == {mean: "minor", countries: "ok", volume: "severe", pair: "ok", quantile: "moderate"}
     assert by_day[NEXT][mean].observed == pytest.approx(high["amount"].mean())
     strangers = (related(DAY)["country"] == "JP").sum()
-    assert (by_day[DAY][countries].unexpected_count, set(by_day[DAY][countries].samples)) == (strangers, {"JP"})
+    assert (by_day[DAY][countries].unexpected_count, set(by_day[DAY][countries].partial_unexpected_list)) == (strangers, {"JP"})
     assert by_day[DAY][volume].observed == ROWS
     assert by_day[NEXT][mean].expected == "expect column mean to be between (min_value 45, max_value 55)"
 
