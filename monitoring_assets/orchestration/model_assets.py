@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from monitoring_assets.monitor_spec import MonitorSpec
-from monitoring_assets.orchestration.metadata import numbers, table_metadata
+from monitoring_assets.orchestration.metadata import as_table, numbers, table_metadata
 from monitoring_assets.orchestration.resources import MonitoringHome, errors_for_dagster
 
 if TYPE_CHECKING:
     from monitoring_assets.baselines.in_force import Baseline
+    from monitoring_assets.drift.readiness import Readiness
 
 DECISION_TAG = "monitoring_assets/decision"
 
@@ -38,13 +39,30 @@ def _reference_baseline(spec: MonitorSpec) -> dg.AssetsDefinition:
         owners=spec.owners,
         kinds={"duckdb"},
         metadata=table_metadata(spec, "baselines"),
+        check_specs=[
+            dg.AssetCheckSpec(
+                "can_be_monitored",
+                asset=_key(spec, "reference_baseline"),
+                description="Every column can alarm, and the monitor's rows reach every minimum of its settings.",
+            )
+        ],
     )
     def reference_baseline(monitoring_home: MonitoringHome) -> dg.MaterializeResult:
         from monitoring_assets.baselines.building import build_reference_baseline
+        from monitoring_assets.drift.daily_scores import ensure_thresholds
+        from monitoring_assets.drift.readiness import readiness
+        from monitoring_assets.drift.thresholds import read_thresholds
 
-        with errors_for_dagster(), monitoring_home.connect(spec) as connection:
-            baseline = build_reference_baseline(connection, monitoring_home.located(spec))
-        return dg.MaterializeResult(metadata=_baseline_metadata(baseline), data_version=dg.DataVersion(baseline.baseline_id))
+        with errors_for_dagster():
+            with monitoring_home.connect(spec) as connection:
+                baseline = build_reference_baseline(connection, monitoring_home.located(spec))
+            inputs = ensure_thresholds(lambda: monitoring_home.connect(spec), spec, baseline)
+        found = readiness(spec, inputs.reference, read_thresholds(inputs.thresholds))
+        return dg.MaterializeResult(
+            metadata=_baseline_metadata(baseline) | _readiness_metadata(found),
+            data_version=dg.DataVersion(baseline.baseline_id),
+            check_results=[_readiness_check(found)],
+        )
 
     return reference_baseline
 
@@ -159,3 +177,31 @@ def _baseline_metadata(baseline: "Baseline") -> dict[str, Any]:
         "model_version": baseline.model_version or "none yet",
     }
     return shown | numbers({f"cross_validated_{baseline.metric}": baseline.metric_value})
+
+
+def _readiness_metadata(found: "Readiness") -> dict[str, Any]:
+    """What the monitor can see: per column and window the smallest shift that alarms, in standard deviations."""
+    rows = [
+        {"column": each.column, "kind": each.kind}
+        | {f"alarms from, {window}": shift for window, shift in each.needed.items()}
+        | {"problem": each.problem or ""}
+        for each in found.columns
+    ]
+    names = dict.fromkeys(name for row in rows for name in row)
+    shown: dict[str, Any] = dict(numbers({"rows_a_day": found.rows_a_day, "reference_days": found.reference_days}))
+    if rows:
+        shown["columns"] = as_table([{name: row.get(name) for name in names} for row in rows])
+    if found.reasons:
+        shown["cannot_be_judged"] = dg.MetadataValue.md("\n".join(f"- {reason}" for reason in found.reasons))
+    return shown
+
+
+def _readiness_check(found: "Readiness") -> dg.AssetCheckResult:
+    seen = f"{len(found.can_alarm)} of {len(found.columns)} columns can alarm"
+    based = f"about {found.rows_a_day:,} rows a day, {found.reference_days} reference days"
+    return dg.AssetCheckResult(
+        check_name="can_be_monitored",
+        passed=not found.reasons,
+        severity=dg.AssetCheckSeverity.WARN,
+        description="; ".join([f"{seen} ({based})", *found.reasons]),
+    )
