@@ -104,7 +104,7 @@ def quarantine(
     replay: Annotated[bool, typer.Option("--replay", help="Read the days concerned again, as Dagster runs.")] = False,
 ) -> None:
     """List the rows a monitor refused, with their reasons; --replay reads their days again once the source is mended."""
-    from monitoring_assets.ingestion.quarantine import Chosen, examples, refused, shortened
+    from monitoring_assets.ingestion.quarantine import Chosen, as_delivered, examples, refused
     from monitoring_assets.orchestration.code_location import load_monitor
     from monitoring_assets.orchestration.resources import MONITORING_HOME
 
@@ -117,9 +117,7 @@ def quarantine(
             typer.echo(f"{count.day}  {count.asset:13}  {count.rows:8}  {count.rule}")
         typer.echo(f"{sum(count.rows for count in counts)} rows of {name} in quarantine")
         for row in rows:
-            typer.echo(
-                f"\n{row.day} {row.asset}, {shortened(row.source)}\n  {shortened(row.reason)}\n  {shortened(row.original)}"
-            )
+            typer.echo(as_delivered(row))
         if replay:
             from monitoring_assets.orchestration.reingestion import reingest
 

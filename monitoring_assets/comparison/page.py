@@ -11,10 +11,11 @@ import numpy as np
 
 from monitoring_assets.comparison.compare import EXACT_WHOLE
 from monitoring_assets.comparison.drift_report import DriftReport
-from monitoring_assets.comparison.terminal import number, printable, shortened
+from monitoring_assets.comparison.terminal import number
 from monitoring_assets.errors import ComparisonImpossible
 from monitoring_assets.profiling.histograms import Histogram
 from monitoring_assets.profiling.kernel import BUCKET_PREFIX
+from monitoring_assets.wording import listed, printable
 
 # Bars of a number's histogram, and the share of rows beyond either end that is told instead of drawn.
 BARS, TAIL = 30, 0.005
@@ -83,7 +84,7 @@ def page(report: DriftReport) -> str:
             cards = "".join(_card(report, name, features.index(name)) for name in drawn)
             sections.append(f'<h2>{heading}</h2><div class="cards">{cards}</div>')
     types = [
-        f"{kind}: {shortened([column.name for column in report.columns if column.kind == kind], 40)}"
+        f"{kind}: {listed([column.name for column in report.columns if column.kind == kind], 40)}"
         for kind in ("numeric", "categorical")
         if any(column.kind == kind for column in report.columns)
     ]

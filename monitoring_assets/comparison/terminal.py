@@ -5,6 +5,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from monitoring_assets.comparison.drift_report import DriftReport
+from monitoring_assets.wording import listed, printable
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -55,7 +56,7 @@ def told_lines(report: DriftReport) -> list[str]:
     ]
     for kind in ("numeric", "categorical"):
         names = [column.name for column in report.columns if column.kind == kind]
-        lines += [f"{kind}: {shortened(names)}"] if names else []
+        lines += [f"{kind}: {listed(names)}"] if names else []
     lines += [f"left out: {name!r}, {why}" for name, why in report.left_out.items()]
     return [printable(line) for line in [*lines, *report.notes, f"Thresholds: {report.thresholds}."]]
 
@@ -89,24 +90,6 @@ def number(value: float) -> str:
     if math.isnan(value):
         return "–"
     return f"{value:,.0f}" if 1000 <= abs(value) < 1e9 else f"{value:.3g}"
-
-
-def printable(text: str) -> str:
-    r"""Control characters shown, not obeyed: names from data may hold a terminal's commands.
-
-    >>> printable("a\x1b[2Jb")
-    'a\\x1b[2Jb'
-    """
-    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
-
-
-def shortened(names: list[str], most: int = 12) -> str:
-    """Names up to `most` of them, and how many more.
-
-    >>> shortened(["a", "b", "c"], most=2)
-    'a, b and 1 more'
-    """
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _plain(value: Any) -> Any:

@@ -13,6 +13,7 @@ import pandas as pd
 
 from monitoring_assets.drift.distances import Array
 from monitoring_assets.monitor_spec import MultivariateMethod
+from monitoring_assets.profiling.correlations import fisher_z
 
 # Stands in the column `feature` for all of them.
 ALL_FEATURES = "(all features)"
@@ -23,8 +24,6 @@ NAMED = 3
 # Rows of either side that the classifier sees. More cost time in proportion and find shifts that matter less.
 CLASSIFIER_ROWS = 1_000
 FOLDS = 3
-# A correlation of ±1 has no finite Fisher z.
-ALMOST_ONE = 0.9999
 # Fewer rows that have both values say nothing of their correlation.
 PAIR_ROWS = 10
 
@@ -134,7 +133,7 @@ class Structure:
     @cached_property
     def z(self) -> Array:
         """Fisher's z of each pair of features, in the order of `pairs`."""
-        return fisher_z(self.ranks)
+        return pair_z(self.ranks)
 
     @cached_property
     def components(self) -> Array:
@@ -166,11 +165,11 @@ def mean_error(residuals: Array) -> float:
 
 
 def pairs(features: int) -> tuple[np.ndarray, np.ndarray]:
-    """The two places of each pair of features, in the order of `fisher_z`."""
+    """The two places of each pair of features, in the order of `pair_z`."""
     return np.triu_indices(features, 1)
 
 
-def fisher_z(rows: Array) -> Array:
+def pair_z(rows: Array) -> Array:
     """Fisher's z = artanh(r) of every pair of columns of rows (..., N, d): (..., d (d − 1) / 2).
 
     Rows that lack either value do not count for a pair; nan where fewer than `PAIR_ROWS` have both or one of them is constant.
@@ -178,7 +177,7 @@ def fisher_z(rows: Array) -> Array:
     Examples
     --------
     >>> x = np.arange(20.0)
-    >>> np.tanh(fisher_z(np.column_stack([x, -x, x % 2]))).round(2).tolist()
+    >>> np.tanh(pair_z(np.column_stack([x, -x, x % 2]))).round(2).tolist()
     [-1.0, 0.09, -0.09]
     """
     present = np.isfinite(rows)
@@ -201,7 +200,7 @@ def fisher_z(rows: Array) -> Array:
         defined = (count >= PAIR_ROWS) & (variance > 1e-10) & (np.swapaxes(variance, -1, -2) > 1e-10)
         r = np.where(defined, covariance / spread, np.nan)
     first, second = pairs(rows.shape[-1])
-    return np.arctanh(np.clip(r[..., first, second], -ALMOST_ONE, ALMOST_ONE))
+    return fisher_z(r[..., first, second])
 
 
 def projected(method: MultivariateMethod, reference: Structure, matrix: Array) -> Array:
@@ -255,7 +254,7 @@ def correlation(reference: Structure, ranks: Array) -> Score:
     Shuffled flights (78 pairs, 920 rows, 1 false alarm in 1,000 days) decided: one pair moved by q = 0.25 is found on 99 % of
     days; by the root mean square over pairs on 53 %; by the largest of Pearson's correlations, which heavy tails upset, on 15 %.
     """
-    z = fisher_z(ranks)
+    z = pair_z(ranks)
     found = float(correlation_change(z, reference.z))
     if np.isnan(found):
         return Score(np.nan, reason=f"no two features vary and have {PAIR_ROWS} rows with both values on each side")

@@ -28,7 +28,7 @@ from monitoring_assets.drift.multivariate import (
     CLASSIFIER_ROWS,
     Structure,
     correlation_change,
-    fisher_z,
+    pair_z,
     score,
 )
 from monitoring_assets.drift.thresholds import to_effect
@@ -136,7 +136,7 @@ def _quiet_scores(method: MultivariateMethod, reference: Structure, rows: int, g
     changes = []
     for start in range(0, DRAWS, block):
         places = generator.integers(0, len(reference.ranks), (min(block, DRAWS - start), rows))
-        changes.append(correlation_change(fisher_z(reference.ranks[places]), reference.z))
+        changes.append(correlation_change(pair_z(reference.ranks[places]), reference.z))
     return np.nan_to_num(np.concatenate(changes))
 
 

@@ -8,6 +8,7 @@ import duckdb
 
 from monitoring_assets.monitor_spec import MonitorSpec
 from monitoring_assets.warehouse import table
+from monitoring_assets.wording import printable, shortened
 
 ASSETS = ("inference_log", "labels")
 
@@ -118,14 +119,17 @@ def became(before: dict[tuple[date, str], Account], after: dict[tuple[date, str]
     return told
 
 
-def shortened(text: str | None, length: int = 200) -> str:
-    """A delivered row on one line of a terminal, without what a terminal would obey.
+def as_delivered(row: Example) -> str:
+    r"""A row with its source and its reason, for a terminal.
 
-    >>> shortened('{"a": "\\x1b[31m"}')
-    '{"a": "\\\\x1b[31m"}'
+    >>> print(as_delivered(Example(date(2026, 3, 2), "labels", "l.csv", "not 0 or 1: late is 7", '{"a": "\x1b[31m"}')))
+    <BLANKLINE>
+    2026-03-02 labels, l.csv
+      not 0 or 1: late is 7
+      {"a": "\x1b[31m"}
     """
-    plain = "".join(c if c.isprintable() else repr(c)[1:-1] for c in (text or "")[: length + 1])
-    return plain if len(plain) <= length else plain[: length - 1] + "…"
+    source, reason, original = (printable(shortened(text or "", 200)) for text in (row.source, row.reason, row.original))
+    return f"\n{row.day} {row.asset}, {source}\n  {reason}\n  {original}"
 
 
 def ranges(days: Sequence[date]) -> list[tuple[date, date]]:

@@ -21,7 +21,8 @@ from monitoring_assets.monitor_spec import MonitorSpec, Severity, worst
 from monitoring_assets.orchestration.metadata import as_table, numbers, verdict_metadata
 from monitoring_assets.orchestration.partitions import daily_partitions, days_of
 from monitoring_assets.orchestration.resources import MonitoringHome, errors_for_dagster
-from monitoring_assets.quality.expectations import READABLE_SOURCE, Kind, kinds_of, shortened
+from monitoring_assets.quality.expectations import READABLE_SOURCE, Kind, kinds_of
+from monitoring_assets.wording import shortened
 
 if TYPE_CHECKING:
     from monitoring_assets.quality.acceptance import Asset

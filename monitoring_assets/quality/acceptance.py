@@ -12,6 +12,7 @@ import duckdb
 
 from monitoring_assets.monitor_spec import MonitorSpec, Quality, Severity
 from monitoring_assets.warehouse import quoted, table
+from monitoring_assets.wording import listed
 
 Asset = Literal["inference_log", "labels"]
 
@@ -103,7 +104,7 @@ def severity_of(refused_share: float, quality: Quality) -> Severity:
 def _in_words(spec: MonitorSpec, asset: Asset, day: date, delivered: int, refused: int, refusals: Sequence[Refusal]) -> str:
     if not refused:
         return f"all {delivered} delivered rows accepted"
-    named = ", ".join(map(str, refusals[:3])) + (f" and {len(refusals) - 3} more" if len(refusals) > 3 else "")
+    named = listed([str(refusal) for refusal in refusals], 3)
     share = f"{100 * refused / delivered:.3g} %"
     listing = f"`monitoring-assets quarantine {spec.name} --day {day} --asset {asset}` lists them"
     return f"{refused} of {delivered} delivered rows refused ({share}; {named}); {listing}"

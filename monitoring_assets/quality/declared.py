@@ -10,10 +10,10 @@ from datetime import date
 import duckdb
 
 from monitoring_assets.monitor_spec import DeclaredExpectation, MonitorSpec
-from monitoring_assets.quality.expectations import shortened
 from monitoring_assets.quality.findings import GX_SEVERITIES, Finding
 from monitoring_assets.quality.validation import Named, outcomes, suite_as_json
 from monitoring_assets.warehouse import quoted, table
+from monitoring_assets.wording import shortened
 
 
 def evaluate_declared(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: Sequence[date]) -> Iterator[Finding]:

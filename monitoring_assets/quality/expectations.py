@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from monitoring_assets.monitor_spec import CONFIDENCE, Feature, MonitorSpec, Severity
+from monitoring_assets.wording import shortened
 
 Kind = Literal[
     "not_null", "in_range", "in_set", "of_type", "unique_id", "row_count",
@@ -318,12 +319,3 @@ def _correlated(spec: MonitorSpec, facts: ReferenceFacts) -> Iterator[Expectatio
         words = f"correlated, at least half as strongly as the reference's {found.median:.2f}"
         arguments = {"pair": pair, "median": found.median, "spread": found.spread}
         yield Expectation("correlated", " ~ ".join(pair), arguments, NONE_TOLERATED, words)
-
-
-def shortened(text: str, limit: int = 80) -> str:
-    """A value from the data, cut so that one odd cell cannot flood a page.
-
-    >>> shortened("abcdef", limit=4)
-    'abc…'
-    """
-    return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -10,6 +10,7 @@ import numpy as np
 from monitoring_assets.baselines.in_force import baselines_in_force
 from monitoring_assets.errors import BaselineMissing
 from monitoring_assets.monitor_spec import MonitorSpec, Quality
+from monitoring_assets.profiling.correlations import fisher_z
 from monitoring_assets.profiling.histograms import Histogram, Key, read_histograms
 from monitoring_assets.quality.expectations import Correlation, LastEvent, ReferenceFacts, Volume
 from monitoring_assets.warehouse import table
@@ -121,11 +122,6 @@ def correlation_of(daily: Sequence[tuple[float, int]]) -> Correlation:
     spread = MAD_TO_DEVIATION * float(np.median(abs(z - np.median(z))))
     noise = 1.0 / max(float(np.median(rows)) - 3.0, 1.0)
     return Correlation(float(np.median(r)), float(np.sqrt(max(spread**2 - noise, 0.0))))
-
-
-def fisher_z(r: np.ndarray | float) -> np.ndarray:
-    """Fisher's transformation, for which the noise of a correlation of n rows is about 1 / √(n − 3) whatever it is."""
-    return np.arctanh(np.clip(r, -0.999999, 0.999999))
 
 
 def _learn_missing(facts: ReferenceFacts, column: str, histogram: Histogram) -> None:

@@ -14,8 +14,9 @@ import duckdb
 
 from monitoring_assets.baselines.day_facts import finite, hours_before_end
 from monitoring_assets.monitor_spec import MonitorSpec
-from monitoring_assets.quality.expectations import Expectation, shortened
+from monitoring_assets.quality.expectations import Expectation
 from monitoring_assets.warehouse import TYPE_NAMES, literal, quoted
+from monitoring_assets.wording import shortened
 
 # Kinds that count rows of a day.
 ROW_KINDS = ("not_null", "in_range", "in_set", "no_outliers", "unique_id")

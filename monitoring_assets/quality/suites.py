@@ -13,11 +13,12 @@ import pandas as pd
 from monitoring_assets.errors import NothingToExpect
 from monitoring_assets.monitor_spec import MonitorSpec
 from monitoring_assets.quality.declared import named
-from monitoring_assets.quality.expectations import Expectation, shortened
+from monitoring_assets.quality.expectations import Expectation
 from monitoring_assets.quality.facts import facts_in_force
 from monitoring_assets.quality.findings import GX_SEVERITIES, measured_days
 from monitoring_assets.quality.validation import Named, Outcome, outcomes, suite_as_json
 from monitoring_assets.warehouse import quoted, table
+from monitoring_assets.wording import printable, shortened
 
 
 def day_suite(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, day: date | None = None) -> dict[str, Any]:
@@ -80,6 +81,6 @@ def as_lines(found: Sequence[Outcome]) -> list[str]:
         percent = "" if outcome.unexpected_percent is None else f" ({outcome.unexpected_percent:.3g} %)"
         values = ", ".join(shortened(value) for value in outcome.partial_unexpected_list)
         failure = "" if outcome.success else f": {outcome.unexpected_count} unexpected{percent}: {values}"
-        line = f"{'holds' if outcome.success else 'FAILED':7} {named.meta['severity']:9} {named.type}  {arguments}{failure}"
-        lines.append("".join(c if c.isprintable() else repr(c)[1:-1] for c in line))
+        verdict = "holds" if outcome.success else "FAILED"
+        lines.append(printable(f"{verdict:7} {named.meta['severity']:9} {named.type}  {arguments}{failure}"))
     return [*lines, f"{sum(outcome.success for outcome in found)} of {len(found)} expectations hold"] if found else []

@@ -13,6 +13,7 @@ from monitoring_assets.performance.realised import PRIMARY_METRIC
 from monitoring_assets.retraining.gate import Verdict
 from monitoring_assets.retraining.policy import Decision, Evidence
 from monitoring_assets.warehouse import table
+from monitoring_assets.wording import listed
 
 # What a severe finding of each kind says; a declared one says its expectation.
 BROKEN_TOLD = {
@@ -83,7 +84,7 @@ def window_quality(
     for broken_day, kind, column, expectation, percent in found:
         words = BROKEN_TOLD.get(kind, expectation).format(column=column)
         told.setdefault(str(broken_day), []).append(words if percent is None else f"{words}: {percent:.0f} %")
-    broken = {name: ", ".join(each[:3]) + (f" and {len(each) - 3} more" if len(each) > 3 else "") for name, each in told.items()}
+    broken = {name: listed(each, 3) for name, each in told.items()}
     unjudged = connection.execute(
         f"SELECT DISTINCT day FROM {log} WHERE {within} AND day NOT IN (SELECT day FROM {quality}) ORDER BY day"
     ).fetchall()

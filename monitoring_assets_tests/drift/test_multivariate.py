@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 from sklearn.decomposition import PCA
 
-from monitoring_assets.drift.multivariate import CLASSIFIER_ROWS, Encoding, Structure, fisher_z, projected, score
+from monitoring_assets.drift.multivariate import CLASSIFIER_ROWS, Encoding, Structure, pair_z, projected, score
 from monitoring_assets.drift.multivariate_scores import compare_samples
 
 CHEAP = ["pca_reconstruction", "correlation"]
@@ -66,7 +66,7 @@ def test_correlations_are_those_of_pairwise_complete_rows(hole):
     rows = generator.normal(size=(300, 4)) @ generator.normal(size=(4, 4))
     rows[generator.random(rows.shape) < hole] = np.nan
     expected = pd.DataFrame(rows).corr().to_numpy()[np.triu_indices(4, 1)]
-    assert np.tanh(fisher_z(rows)) == pytest.approx(expected, abs=1e-12)
+    assert np.tanh(pair_z(rows)) == pytest.approx(expected, abs=1e-12)
 
 
 def test_ranks_give_spearmans_correlation():
