@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationTargetMaterializationData
 
 from monitoring_assets.monitor_spec import MonitorSpec
 from monitoring_assets.orchestration.metadata import as_table, numbers, table_metadata
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from monitoring_assets.drift.readiness import Readiness
 
 DECISION_TAG = "monitoring_assets/decision"
+READINESS_CHECK = "can_be_monitored"
 
 
 def build_model_assets(spec: MonitorSpec) -> list[dg.AssetsDefinition]:
@@ -41,7 +43,7 @@ def _reference_baseline(spec: MonitorSpec) -> dg.AssetsDefinition:
         metadata=table_metadata(spec, "baselines"),
         check_specs=[
             dg.AssetCheckSpec(
-                "can_be_monitored",
+                READINESS_CHECK,
                 asset=_key(spec, "reference_baseline"),
                 description="Every column can alarm, and the monitor's rows reach every minimum of its settings.",
             )
@@ -49,19 +51,15 @@ def _reference_baseline(spec: MonitorSpec) -> dg.AssetsDefinition:
     )
     def reference_baseline(monitoring_home: MonitoringHome) -> dg.MaterializeResult:
         from monitoring_assets.baselines.building import build_reference_baseline
-        from monitoring_assets.drift.daily_scores import ensure_thresholds
-        from monitoring_assets.drift.readiness import readiness
-        from monitoring_assets.drift.thresholds import read_thresholds
 
         with errors_for_dagster():
             with monitoring_home.connect(spec) as connection:
                 baseline = build_reference_baseline(connection, monitoring_home.located(spec))
-            inputs = ensure_thresholds(lambda: monitoring_home.connect(spec), spec, baseline)
-        found = readiness(spec, inputs.reference, read_thresholds(inputs.thresholds))
+            found = _readiness_of(monitoring_home, spec, baseline)
         return dg.MaterializeResult(
             metadata=_baseline_metadata(baseline) | _readiness_metadata(found),
             data_version=dg.DataVersion(baseline.baseline_id),
-            check_results=[_readiness_check(found)],
+            check_results=[dg.AssetCheckResult(check_name=READINESS_CHECK, **_readiness_result(found))],
         )
 
     return reference_baseline
@@ -129,6 +127,8 @@ def _champion(spec: MonitorSpec) -> dg.AssetsDefinition:
         located = monitoring_home.located(spec)
         with errors_for_dagster():
             outcome = gate(monitoring_home.warehouse, Registry(monitoring_home.folder), located, _decision_id(context))
+            baseline = outcome.baseline
+            found = None if baseline is None else _readiness_of(monitoring_home, spec, baseline)
         verdict = outcome.verdict
         shown: dict[str, Any] = {
             "verdict": "promoted" if verdict.promoted else "refused",
@@ -143,10 +143,8 @@ def _champion(spec: MonitorSpec) -> dg.AssetsDefinition:
                 "improvement": verdict.improvement,
             }
         )
-        if outcome.baseline is not None:
-            context.log_event(
-                dg.AssetMaterialization(_key(spec, "reference_baseline"), metadata=_baseline_metadata(outcome.baseline))
-            )
+        if baseline is not None and found is not None:
+            _log_baseline(context, spec, baseline, found)
         passed = dg.AssetCheckResult(
             check_name="beats_champion",
             passed=verdict.promoted,
@@ -179,6 +177,16 @@ def _baseline_metadata(baseline: "Baseline") -> dict[str, Any]:
     return shown | numbers({f"cross_validated_{baseline.metric}": baseline.metric_value})
 
 
+def _readiness_of(monitoring_home: MonitoringHome, spec: MonitorSpec, baseline: "Baseline") -> "Readiness":
+    """What can be seen with a baseline, from its thresholds, which are calibrated and stored where it has none."""
+    from monitoring_assets.drift.daily_scores import ensure_thresholds
+    from monitoring_assets.drift.readiness import readiness
+    from monitoring_assets.drift.thresholds import read_thresholds
+
+    inputs = ensure_thresholds(lambda: monitoring_home.connect(spec), spec, baseline)
+    return readiness(spec, inputs.reference, read_thresholds(inputs.thresholds))
+
+
 def _readiness_metadata(found: "Readiness") -> dict[str, Any]:
     """What the monitor can see: per column and window the smallest shift that alarms, in standard deviations."""
     rows = [
@@ -196,12 +204,26 @@ def _readiness_metadata(found: "Readiness") -> dict[str, Any]:
     return shown
 
 
-def _readiness_check(found: "Readiness") -> dg.AssetCheckResult:
+def _readiness_result(found: "Readiness") -> dict[str, Any]:
     seen = f"{len(found.can_alarm)} of {len(found.columns)} columns can alarm"
     based = f"about {found.rows_a_day:,} rows a day, {found.reference_days} reference days"
-    return dg.AssetCheckResult(
-        check_name="can_be_monitored",
-        passed=not found.reasons,
-        severity=dg.AssetCheckSeverity.WARN,
-        description="; ".join([f"{seen} ({based})", *found.reasons]),
+    return {
+        "passed": not found.reasons,
+        "severity": dg.AssetCheckSeverity.WARN,
+        "description": "; ".join([f"{seen} ({based})", *found.reasons]),
+    }
+
+
+def _log_baseline(context: dg.AssetExecutionContext, spec: MonitorSpec, baseline: "Baseline", found: "Readiness") -> None:
+    """A promotion's baseline, as an event of `reference_baseline`, and the check of it."""
+    key = _key(spec, "reference_baseline")
+    context.log_event(dg.AssetMaterialization(key, metadata=_baseline_metadata(baseline) | _readiness_metadata(found)))
+    (record,) = context.instance.fetch_materializations(key, limit=1).records
+    target = AssetCheckEvaluationTargetMaterializationData(
+        storage_id=record.storage_id, run_id=record.run_id, timestamp=record.timestamp
     )
+    evaluation = dg.AssetCheckEvaluation(
+        asset_key=key, check_name=READINESS_CHECK, metadata={}, target_materialization_data=target, **_readiness_result(found)
+    )
+    # Accepted since 1.6 and what Dagster itself does, though its annotation leaves it out.
+    context.op_execution_context.log_event(evaluation)  # type: ignore[arg-type]

@@ -63,6 +63,9 @@ def gather_evidence(
         is_backfill=is_backfill,
         severe_quality=broken,
         unjudged_days=unjudged,
+        drifted_segments=tuple(
+            _one(connection, f"SELECT segments FROM {table(spec, 'drift_verdicts')} WHERE day = ?", day) or ()
+        ),
     )
 
 

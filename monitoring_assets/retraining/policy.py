@@ -20,7 +20,8 @@ class Evidence:
     `prediction_severity` the same for the model's output, `together_severity` for how the features go with each other. `fall` is
     how much worse the realised `metric` of the newest labelled days is than the baseline's (nan: not known). `untrained_rows`
     counts labelled rows of days the model was not trained on. `severe_quality` says of the window's days whose rows are severely
-    broken what is wrong; `unjudged_days` are those whose quality has not been judged.
+    broken what is wrong; `unjudged_days` are those whose quality has not been judged. `drifted_segments` are for who reads the
+    evidence: a segment alone asks for no retrain.
     """
 
     day: date | None
@@ -42,6 +43,7 @@ class Evidence:
     severe_quality: dict[str, str] = field(default_factory=dict)
     unjudged_days: tuple[str, ...] = ()
     together_severity: Severity | None = None
+    drifted_segments: tuple[str, ...] = ()
 
     @property
     def digest(self) -> str:

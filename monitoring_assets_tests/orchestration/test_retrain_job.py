@@ -101,7 +101,13 @@ def test_a_better_candidate_takes_the_champions_place(monitor: DagsterMonitor) -
     assert aliases(monitor.home) == {"champion": "2", CHALLENGER: None, PREVIOUS: "1"}
     assert baselines(monitor)[-1] == (2, "2", DAYS[-1] + timedelta(days=1))
     assert monitor.materialisations("reference_baseline") == before + 1
-    assert monitor.metadata("reference_baseline")["in_force_from"].value == str(DAYS[-1] + timedelta(days=1))
+    shown = monitor.metadata("reference_baseline")
+    assert shown["in_force_from"].value == str(DAYS[-1] + timedelta(days=1))
+    (newest,) = monitor.instance.fetch_materializations(monitor.key("reference_baseline"), limit=1).records
+    judged = dg.AssetCheckKey(monitor.key("reference_baseline"), "can_be_monitored")
+    (check,) = monitor.instance.event_log_storage.get_asset_check_execution_history(judged, limit=1)
+    assert check.evaluation.target_materialization_data.storage_id == newest.storage_id
+    assert f"{shown['reference_days'].value:.0f} reference days" in check.evaluation.description
     decision, version, verdict, reason = verdicts(monitor)[-1]
     assert (decision, version, verdict) == ("decided-by-test", "2", "promoted")
     shown = monitor.metadata("champion")
