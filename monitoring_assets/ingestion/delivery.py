@@ -1,30 +1,26 @@
 """Storing what a source delivered for some days: sound rows, quarantined rows, and the account of both.
 
-Shared by the prediction log and the labels. Rows go from their files straight into the warehouse, without a copy in between, in
-the transaction that writes the account; that transaction fails unless accepted + quarantined = delivered.
+Shared by the prediction log and the labels. The rows have been read before (`staging.py`): the warehouse is held only while they
+are written, in the transaction that writes the account; that transaction fails unless accepted + quarantined = delivered.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
 import duckdb
 
 from monitoring_assets.errors import SourceChanged
-from monitoring_assets.ingestion.arrivals import ArrivedFile, bounds_of, files_of_days, note_read
-from monitoring_assets.ingestion.contract import Rules, create_judged
-from monitoring_assets.ingestion.sources import Reading, Unreadable, find_readings, prepare, without_damaged
+from monitoring_assets.ingestion.arrivals import note_read
+from monitoring_assets.ingestion.sources import Reading, Unreadable, prepare
+from monitoring_assets.ingestion.staging import STAGED_ROWS, Contract, Counted, Staged, bounded_memory, count, is_on
 from monitoring_assets.monitor_spec import MonitorSpec, Source
 from monitoring_assets.warehouse import quoted, replace_days, table, transaction
 
-# Temporary views and tables, in the order in which they are made: rows judged on their own, rows judged with what is stored
-# already, all sound rows whose id comes more than once, and rows for the quarantine.
-DELIVERED, JUDGED, REPEATED, REFUSED = "delivered", "judged", "repeated", "refused"
-
-# 5 M rows x 27 columns take 8 s with it and 7 s without, at a third of the memory.
-MEMORY_LIMIT = "450MB"
+# Temporary views and tables, in the order in which they are made: rows judged with what is stored already, all sound rows whose
+# id comes more than once, and rows for the quarantine.
+JUDGED, REPEATED, REFUSED = "judged", "repeated", "refused"
 
 
 @dataclass(frozen=True)
@@ -50,32 +46,6 @@ class Delivery:
 
 
 @dataclass(frozen=True)
-class Contract:
-    """What a source must deliver for an asset, and how it is stored.
-
-    `types`: column -> wanted type. `stored`: column of the asset's table -> SQL over the typed columns. `rules` judge single
-    values; `judged` is a query over `DELIVERED` that may judge rows against what the warehouse holds.
-    """
-
-    asset: str
-    types: Mapping[str, str]
-    event_time: str | None
-    stored: Mapping[str, str]
-    rules: Rules = field(default_factory=dict)
-    judged: str = f"SELECT * FROM {DELIVERED}"
-
-
-@dataclass(frozen=True)
-class _Counted:
-    """What a source holds for one day now."""
-
-    delivered: int
-    sound: int
-    distinct: int
-    sources: list[str]
-
-
-@dataclass(frozen=True)
 class _Stored:
     """What the account says about a day stored earlier."""
 
@@ -89,86 +59,54 @@ class _Stored:
 NOTHING = _Stored(0, 0, [], [], forgotten=False)
 
 
-def deliver(
-    connection: duckdb.DuckDBPyConnection,
-    spec: MonitorSpec,
-    contract: Contract,
-    source: Source,
-    days: Sequence[date],
-    withheld: Sequence[Unreadable] = (),
+def store(
+    connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, staged: Staged, withheld: Sequence[Unreadable] = ()
 ) -> list[Delivery]:
-    """Replace these days of an asset with what the source holds for them, and account for every row.
+    """Replace the days of an asset with what was staged of them, and account for every row.
 
-    `withheld` names days that are not to be read, and why.
+    `withheld` names days whose rows are not to be stored, and why.
     An unreadable day keeps the rows it had, accepted and quarantined; only its account and its note in the quarantine change.
     """
+    contract, days, readings = staged.contract, staged.days, staged.readings
+    unreadable = [*withheld, *staged.unreadable]
     prepare(connection, spec)
-    with _bounded_memory(connection):
-        files = files_of_days(connection, spec, source, days)
-        readings, not_read = find_readings(connection, spec, source, days, contract.types)
-        unreadable = [*withheld, *not_read]
-        try:
-            return _store(connection, spec, contract, source, days, files, readings, unreadable)
-        except duckdb.Error:
-            sound, damaged = without_damaged(connection, readings)
-            if sound == readings:
-                raise
-        return _store(connection, spec, contract, source, days, files, sound, [*unreadable, *damaged])
-
-
-def _store(
-    connection: duckdb.DuckDBPyConnection,
-    spec: MonitorSpec,
-    contract: Contract,
-    source: Source,
-    days: Sequence[date],
-    files: Sequence[ArrivedFile],
-    readings: Sequence[Reading],
-    unreadable: Sequence[Unreadable],
-) -> list[Delivery]:
-    bounds = bounds_of(spec, days)
-    create_judged(connection, DELIVERED, readings, contract.types, spec.id, contract.event_time, days, bounds, contract.rules)
-    connection.execute(f"CREATE OR REPLACE TEMP VIEW {JUDGED} AS {contract.judged}")
-    counted = _count(connection, spec, readings)
-    stored = _stored_accounts(connection, spec, contract.asset, days)
-    left = _days_left_alone(source, days, readings, unreadable, counted, stored)
-    readable = [day for day in days if day not in left]
-    with_repeats = [day for day in readable if day in counted and counted[day].sound > counted[day].distinct]
-    _stage_repeated(connection, spec, with_repeats)
-    _stage_refused(connection, spec, [day for day in readable if day in counted and counted[day].sound < counted[day].delivered])
-    with transaction(connection):
-        replace_days(connection, table(spec, contract.asset), readable, _accepted_sql(spec, contract, readable, with_repeats))
-        if contract.asset == "inference_log":  # what was judged of the rows before says nothing of these
-            connection.execute(f"DELETE FROM {table(spec, 'quality')} WHERE {_is_on(readable)}")
-        _quarantine(connection, spec, contract.asset, days, readable, unreadable)
-        accounts = _accounts(connection, spec, contract.asset, days, left)
-        for account in accounts:
-            found = counted[account.day].delivered if account.day in counted and account.day in readable else 0
-            if account.day not in left and account.delivered_rows != found:
-                raise SourceChanged(
-                    f"{spec.name}.{contract.asset}, {account.day}: {found} rows counted, {account.delivered_rows} stored. "
-                    "A file changed while it was read, and nothing was stored; run this again."
-                )
-        _write_accounts(connection, spec, contract.asset, accounts, counted, stored, readings)
-        sources = {day: found.sources for day, found in counted.items()}
-        note_read(connection, spec, contract.asset, days, files, sources, {note.file for note in unreadable})
-    news = _new_columns(connection, spec, contract.asset, days)
+    with bounded_memory(connection):
+        connection.execute(f"CREATE OR REPLACE TEMP VIEW {STAGED_ROWS} AS FROM {staged.relation}")
+        connection.execute(f"CREATE OR REPLACE TEMP VIEW {JUDGED} AS {contract.judged or f'FROM {STAGED_ROWS}'}")
+        counted = staged.counted if staged.counted is not None else count(connection, spec, readings, JUDGED)
+        stored = _stored_accounts(connection, spec, contract.asset, days)
+        left = _days_left_alone(staged.source, days, readings, unreadable, counted, stored)
+        readable = [day for day in days if day not in left]
+        repeated = [day for day in readable if day in counted and counted[day].sound > counted[day].distinct]
+        _stage_repeated(connection, spec, repeated)
+        _stage_refused(
+            connection, spec, [day for day in readable if day in counted and counted[day].sound < counted[day].delivered]
+        )
+        with transaction(connection):
+            replace_days(connection, table(spec, contract.asset), readable, _accepted_sql(spec, contract, readable, repeated))
+            if contract.asset == "inference_log":  # what was judged of the rows before says nothing of these
+                connection.execute(f"DELETE FROM {table(spec, 'quality')} WHERE {is_on(readable)}")
+            _quarantine(connection, spec, contract.asset, days, readable, unreadable)
+            accounts = _accounts(connection, spec, contract.asset, days, left)
+            _refuse_differences(spec, contract.asset, accounts, counted, readable)
+            _write_accounts(connection, spec, contract.asset, accounts, counted, stored, readings)
+            sources = {day: found.sources for day, found in counted.items()}
+            note_read(connection, spec, contract.asset, days, staged.files, sources, {note.file for note in unreadable})
+        news = _new_columns(connection, spec, contract.asset, days)
     return [_with_notes(account, unreadable, news.get(account.day, ())) for account in accounts]
 
 
-def _count(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, readings: Sequence[Reading]) -> dict[date, _Counted]:
-    """What the source holds per day. Ids are compared by hash, which can only make a later, exact step look for nothing."""
-    sources = "list(DISTINCT __source ORDER BY __source)" if any(None in r.files.values() for r in readings) else "NULL"
-    rows = connection.execute(
-        f"SELECT day, count(*), count(*) FILTER (__reason IS NULL), "
-        f"count(DISTINCT hash({quoted(spec.id)})) FILTER (__reason IS NULL), {sources} FROM {JUDGED} GROUP BY day"
-    ).fetchall()
-    of_day: dict[date, list[str]] = {}
-    for reading in readings:
-        for file, day in reading.files.items():
-            if day is not None:
-                of_day.setdefault(day, []).append(file)
-    return {day: _Counted(total, sound, distinct, files or of_day.get(day, [])) for day, total, sound, distinct, files in rows}
+def _refuse_differences(
+    spec: MonitorSpec, asset: str, accounts: Sequence[Delivery], counted: Mapping[date, Counted], readable: Sequence[date]
+) -> None:
+    """Accepted and quarantined rows of a day are all that were delivered, or nothing is stored."""
+    for account in accounts:
+        found = counted[account.day].delivered if account.day in counted else 0
+        if account.day in readable and account.delivered_rows != found:
+            raise SourceChanged(
+                f"{spec.name}.{asset}, {account.day}: {found} rows counted, {account.delivered_rows} stored. "
+                "A file changed while it was read, and nothing was stored; run this again."
+            )
 
 
 def _stored_accounts(
@@ -190,7 +128,7 @@ def _days_left_alone(
     days: Sequence[date],
     readings: Sequence[Reading],
     unreadable: Sequence[Unreadable],
-    counted: Mapping[date, _Counted],
+    counted: Mapping[date, Counted],
     stored: Mapping[date, _Stored],
 ) -> dict[date, Unreadable]:
     """The days whose rows cannot be told now, each with what stands in the way.
@@ -221,15 +159,15 @@ def _stage_repeated(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, da
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE {REPEATED} AS "
         f"SELECT *, row_number() OVER (PARTITION BY day, {key} ORDER BY __source, __original) AS __place FROM {JUDGED} "
-        f"SEMI JOIN (SELECT day, {key} FROM {JUDGED} WHERE __reason IS NULL AND {_is_on(days)} GROUP BY ALL HAVING count(*) > 1) "
-        f"USING (day, {key}) WHERE __reason IS NULL AND {_is_on(days)}"
+        f"SEMI JOIN (SELECT day, {key} FROM {JUDGED} WHERE __reason IS NULL AND {is_on(days)} GROUP BY ALL HAVING count(*) > 1) "
+        f"USING (day, {key}) WHERE __reason IS NULL AND {is_on(days)}"
     )
 
 
 def _stage_refused(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: Sequence[date]) -> None:
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE {REFUSED} AS SELECT day, __source AS source, __reason AS reason, __original AS original "
-        f"FROM {JUDGED} WHERE __reason IS NOT NULL AND {_is_on(days)}"
+        f"FROM {JUDGED} WHERE __reason IS NOT NULL AND {is_on(days)}"
     )
     connection.execute(
         f"INSERT INTO {REFUSED} SELECT day, __source, 'repeated id: ' || {quoted(spec.id)}, __original "
@@ -239,7 +177,7 @@ def _stage_refused(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, day
 
 def _accepted_sql(spec: MonitorSpec, contract: Contract, days: Sequence[date], with_repeats: Sequence[date]) -> str:
     columns = ", ".join(f"{sql} AS {quoted(name)}" for name, sql in contract.stored.items())
-    accepted = f"SELECT day, {columns} FROM {JUDGED} WHERE __reason IS NULL AND {_is_on(days)}"
+    accepted = f"SELECT day, {columns} FROM {JUDGED} WHERE __reason IS NULL AND {is_on(days)}"
     if not with_repeats:
         return accepted
     key = quoted(spec.id)
@@ -313,7 +251,7 @@ def _write_accounts(
     spec: MonitorSpec,
     asset: str,
     accounts: Sequence[Delivery],
-    counted: Mapping[date, _Counted],
+    counted: Mapping[date, Counted],
     stored: Mapping[date, _Stored],
     readings: Sequence[Reading],
 ) -> None:
@@ -363,16 +301,3 @@ def _with_notes(account: Delivery, unreadable: Sequence[Unreadable], new_columns
         return account
     notes = tuple(f"{note.file}: {note.reason}" for note in unreadable if note.day is None and not note.is_absent)
     return replace(account, warnings=notes, new_columns=new_columns)
-
-
-@contextmanager
-def _bounded_memory(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    connection.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
-    try:
-        yield
-    finally:
-        connection.execute("RESET memory_limit")
-
-
-def _is_on(days: Sequence[date]) -> str:
-    return "day IN (" + ", ".join(f"DATE '{day.isoformat()}'" for day in days) + ")" if days else "false"

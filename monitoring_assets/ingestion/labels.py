@@ -5,13 +5,15 @@ unknown id is quarantined, and accepted when the day is materialised again. Of a
 (`retain_days`) no further label is taken.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import date
 
 import duckdb
 
-from monitoring_assets.ingestion.delivery import DELIVERED, Contract, Delivery, deliver
+from monitoring_assets.ingestion.delivery import Delivery, store
 from monitoring_assets.ingestion.sources import Unreadable
+from monitoring_assets.ingestion.staging import STAGED_ROWS, Contract, Staged, staged
 from monitoring_assets.monitor_spec import Label, MonitorSpec, Source
 from monitoring_assets.retention.forgetting import forgotten_days, why_forgotten
 from monitoring_assets.warehouse import quoted, table
@@ -23,10 +25,9 @@ RULES = {
 }
 
 
-def ingest_labels(
-    connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, label: Label, source: Source, days: Sequence[date]
-) -> list[Delivery]:
-    """Replace these days of `labels` with what the source holds for them, and account for every row."""
+@contextmanager
+def staged_labels(spec: MonitorSpec, label: Label, source: Source, days: Sequence[date]) -> Iterator[Staged]:
+    """What the source holds for these days, read before the warehouse is opened."""
     types = {spec.id: "VARCHAR", label.column: spec.label_type}
     if source.event_time:
         types[source.event_time] = "TIMESTAMPTZ"
@@ -38,8 +39,22 @@ def ingest_labels(
         stored={"prediction_id": key, "label": f"CASE WHEN NOT isnan({value}) THEN {value} END"},
         rules={label.column: RULES[spec.task]},
         judged=f"SELECT __row.* REPLACE (CASE WHEN __row.__reason IS NOT NULL OR l.day IS NOT NULL THEN __row.__reason "
-        f"ELSE 'unknown id: ' || __row.{key} || ' has no prediction on ' || __row.day END AS __reason) FROM {DELIVERED} __row "
+        f"ELSE 'unknown id: ' || __row.{key} || ' has no prediction on ' || __row.day END AS __reason) FROM {STAGED_ROWS} __row "
         f"LEFT JOIN {table(spec, 'inference_log')} l ON l.day = __row.day AND l.{key} = __row.{key}",
     )
-    withheld = [Unreadable("", day, why_forgotten(spec), is_absent=True) for day in forgotten_days(connection, spec, days)]
-    return deliver(connection, spec, contract, source, days, withheld)
+    with staged(spec, contract, source, days) as rows:
+        yield rows
+
+
+def store_labels(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, rows: Staged) -> list[Delivery]:
+    """Replace the days of `labels` with what was staged of them; a label without a stored prediction is quarantined."""
+    gone = forgotten_days(connection, spec, rows.days)
+    return store(connection, spec, rows, [Unreadable("", day, why_forgotten(spec), is_absent=True) for day in gone])
+
+
+def ingest_labels(
+    connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, label: Label, source: Source, days: Sequence[date]
+) -> list[Delivery]:
+    """Replace these days of `labels` with what the source holds for them, and account for every row."""
+    with staged_labels(spec, label, source, days) as rows:
+        return store_labels(connection, spec, rows)

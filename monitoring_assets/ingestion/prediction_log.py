@@ -1,12 +1,14 @@
 """The prediction log of some days: from its source into `inference_log`, what breaks the contract into `quarantine`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import date
 
 import duckdb
 
 from monitoring_assets.ingestion.contract import Rules
-from monitoring_assets.ingestion.delivery import Contract, Delivery, deliver
+from monitoring_assets.ingestion.delivery import Delivery, store
+from monitoring_assets.ingestion.staging import Contract, Staged, staged
 from monitoring_assets.monitor_spec import MonitorSpec
 from monitoring_assets.warehouse import quoted
 
@@ -14,11 +16,19 @@ from monitoring_assets.warehouse import quoted
 WEIGHT_RULE = ("{value} IS NULL OR NOT isfinite({value}) OR {value} < 0", "not a weight")
 
 
-def ingest_log(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: Sequence[date]) -> list[Delivery]:
-    """Replace these days of `inference_log` with what the source holds for them, and account for every row."""
+@contextmanager
+def staged_log(spec: MonitorSpec, days: Sequence[date]) -> Iterator[Staged]:
+    """What the log holds for these days, read before the warehouse is opened; `store` puts it there."""
     stored = {name: quoted(name) for name in spec.log_columns}
     contract = Contract("inference_log", spec.log_columns, spec.event_time, stored, weight_rules(spec))
-    return deliver(connection, spec, contract, spec.log, days)
+    with staged(spec, contract, spec.log, days) as rows:
+        yield rows
+
+
+def ingest_log(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: Sequence[date]) -> list[Delivery]:
+    """Replace these days of `inference_log` with what the source holds for them, and account for every row."""
+    with staged_log(spec, days) as rows:
+        return store(connection, spec, rows)
 
 
 def weight_rules(spec: MonitorSpec) -> Rules:

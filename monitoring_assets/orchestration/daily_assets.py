@@ -67,13 +67,18 @@ def _inference_log(spec: MonitorSpec) -> dg.AssetsDefinition:
         spec.log,
     )
     def inference_log(context: dg.AssetExecutionContext, monitoring_home: MonitoringHome) -> None:
-        from monitoring_assets.ingestion.prediction_log import ingest_log
+        from monitoring_assets.ingestion.delivery import store
+        from monitoring_assets.ingestion.prediction_log import staged_log
         from monitoring_assets.ingestion.serving import measure_serving
         from monitoring_assets.retention.forgetting import forgotten_days
 
         located = monitoring_home.located(spec)
-        with daily_work(context, monitoring_home, spec, "inference_log") as (connection, days):
-            deliveries = ingest_log(connection, located, days)
+        with (
+            errors_for_dagster(),
+            staged_log(located, days_of(context.partition_keys)) as rows,
+            daily_work(context, monitoring_home, spec, "inference_log", seconds_before=rows.seconds) as (connection, days),
+        ):
+            deliveries = store(connection, located, rows)
             if all(delivery.unreadable for delivery in deliveries):
                 raise SourceUnreadable(
                     f"the log of {spec.name}: none of the {len(deliveries)} day(s) asked for could be read: "
@@ -113,7 +118,7 @@ def _drift_scores(spec: MonitorSpec) -> dg.AssetsDefinition:
         begun = time.perf_counter()
         with errors_for_dagster():
             scored = score_history(lambda: monitoring_home.connect(spec), spec, days_of(context.partition_keys))
-        with daily_work(context, monitoring_home, spec, "drift_scores", begun=begun) as (connection, days):
+        with daily_work(context, monitoring_home, spec, "drift_scores", seconds_before=time.perf_counter() - begun) as (connection, days):
             forgotten = forget_rows(connection, spec, spared=days)
         for part in scored:
             of_day = part.scores_of_days()
@@ -136,13 +141,18 @@ def _labels(spec: MonitorSpec) -> dg.AssetsDefinition:
         spec.labels,
     )
     def labels(context: dg.AssetExecutionContext, monitoring_home: MonitoringHome) -> None:
-        from monitoring_assets.ingestion.labels import ingest_labels
+        from monitoring_assets.ingestion.labels import staged_labels, store_labels
 
         located = monitoring_home.located(spec)
         if located.label is None or located.labels is None:
             return
-        with daily_work(context, monitoring_home, spec, "labels") as (connection, days):
-            deliveries = ingest_labels(connection, located, located.label, located.labels, days)
+        days = days_of(context.partition_keys)
+        with (
+            errors_for_dagster(),
+            staged_labels(located, located.label, located.labels, days) as rows,
+            daily_work(context, monitoring_home, spec, "labels", seconds_before=rows.seconds) as (connection, _),
+        ):
+            deliveries = store_labels(connection, located, rows)
         _tell_deliveries(context, deliveries)
 
     return labels

@@ -22,12 +22,12 @@ def daily_work(
     asset: str,
     *,
     reads_rows: bool = False,
-    begun: float | None = None,
+    seconds_before: float = 0.0,
 ) -> Iterator[tuple[duckdb.DuckDBPyConnection, list[date]]]:
     """A connection and the days to work on; their cost is stored and told when the work has succeeded.
 
     With `reads_rows` the days whose raw rows were deleted are left out, and that is told: worked on without rows, what is stored
-    of them would be replaced by nothing. `begun` is when work began that needed no connection, a `time.perf_counter()`.
+    of them would be replaced by nothing. `seconds_before` is what was spent on them before, without the warehouse.
     """
     from monitoring_assets.retention.costs import measured_cost
     from monitoring_assets.retention.forgetting import forgotten_days, why_forgotten
@@ -38,7 +38,7 @@ def daily_work(
         for day in sorted(gone):
             context.add_asset_metadata({"kept_as_stored": why_forgotten(spec)}, partition_key=day.isoformat())
         present = [day for day in days if day not in gone]
-        with measured_cost(connection, spec, asset, present, begun) as costs:
+        with measured_cost(connection, spec, asset, present, seconds_before) as costs:
             yield connection, present
     for cost in costs:
         shown = {"seconds": cost.seconds, "source_bytes": cost.source_bytes, "stored_bytes": cost.stored_bytes}

@@ -38,19 +38,19 @@ class DayCost:
 
 @contextmanager
 def measured_cost(
-    connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, asset: str, days: Sequence[date], begun: float | None = None
+    connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, asset: str, days: Sequence[date], seconds_before: float = 0.0
 ) -> Iterator[list[DayCost]]:
     """Time what happens inside, and when it has succeeded put the cost of these days in the place of what `costs` has.
 
-    Work that began before, without the warehouse, is counted from `begun`, a `time.perf_counter()`. Yields a list that is empty
-    inside and holds the days' costs afterwards. `asset` is also the name of its table.
+    `seconds_before` were spent on these days before, without the warehouse. Yields a list that is empty inside and holds the
+    days' costs afterwards. `asset` is also the name of its table.
     """
     found: list[DayCost] = []
-    begun = time.perf_counter() if begun is None else begun
+    begun = time.perf_counter()
     yield found
     if not days:
         return
-    seconds = (time.perf_counter() - begun) / len(days)
+    seconds = (seconds_before + time.perf_counter() - begun) / len(days)
     delivered = _source_bytes(connection, spec, asset, days)
     per_row = bytes_per_row(connection, spec, [asset])[asset]
     rows = dict(

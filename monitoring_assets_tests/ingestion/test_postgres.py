@@ -226,7 +226,7 @@ def test_a_big_day_is_streamed_in_bounded_memory(tmp_path, database):
         rows, peak = map(int, done.stdout.split())
         assert rows == limit
         peaks.append(peak)
-    assert peaks[1] - peaks[0] < 150
+    assert peaks[1] - peaks[0] < 150, peaks
     assert peaks[1] < 700
 
 

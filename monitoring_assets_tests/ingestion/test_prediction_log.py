@@ -5,8 +5,9 @@ import json
 import math
 import random
 import shutil
+import tempfile
 from collections.abc import Callable
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -19,8 +20,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitoring_assets.errors import SourceChanged
-from monitoring_assets.ingestion import delivery
-from monitoring_assets.ingestion.prediction_log import ingest_log
+from monitoring_assets.ingestion import staging
+from monitoring_assets.ingestion.arrivals import find_files, news_of
+from monitoring_assets.ingestion.delivery import store
+from monitoring_assets.ingestion.prediction_log import ingest_log, staged_log
 from monitoring_assets_tests.example_monitor import (
     FIRST,
     SECOND,
@@ -186,23 +189,48 @@ def test_a_file_delivered_twice_counts_once(tmp_path):
     assert {Path(row[2]).name for row in tables["quarantine"]} == {"b.parquet"}
 
 
-def test_a_file_that_changes_between_counting_and_storing_changes_nothing(tmp_path, monkeypatch):
+def test_a_file_that_changes_after_it_was_read_is_stored_as_it_was_read_and_is_new_again(tmp_path):
+    spec = example_spec(tmp_path)
+    write_day(tmp_path, FIRST, rows=5)
+    with example_warehouse(tmp_path, spec) as connection:
+        with staged_log(spec, [FIRST]) as rows:
+            write_day(tmp_path, FIRST, rows=9)
+            (told,) = store(connection, spec, rows)
+        assert (told.accepted_rows, told.quarantined_rows) == (5, 0)
+        assert connection.execute("SELECT count(*) FROM example.inference_log").fetchall() == [(5,)]
+        later = datetime.now(UTC) + timedelta(days=1)
+        assert list(news_of(connection, spec, "inference_log", spec.log, find_files(spec, spec.log), later).changed) == [FIRST]
+
+
+def test_a_file_that_changes_while_it_is_read_changes_nothing(tmp_path, monkeypatch):
+    """Rows with a repeated id are read a second time, for their originals. By then the file repeats other ids."""
     spec = example_spec(tmp_path)
     write_day(tmp_path, FIRST)
     before = ingest(tmp_path, spec, [FIRST])[1]
-    write_day(tmp_path, FIRST, rows=5)
-    counted = delivery._count
+    frame = example_rows(FIRST, 5)
+    write_day(tmp_path, FIRST, frame=pd.concat([frame, frame[:1]]))
+    counted = staging.count
 
     def counted_too_early(*arguments):
-        found = counted(*arguments)
-        write_day(tmp_path, FIRST, rows=9)
-        return found
+        write_day(tmp_path, FIRST, frame=pd.concat([frame, frame[1:]]))
+        return counted(*arguments)
 
-    monkeypatch.setattr(delivery, "_count", counted_too_early)
+    monkeypatch.setattr(staging, "count", counted_too_early)
     with example_warehouse(tmp_path, spec) as connection:
-        with pytest.raises(SourceChanged, match="5 rows counted, 9 stored"):
+        with pytest.raises(SourceChanged, match="9 rows counted, 5 stored"):
             ingest_log(connection, spec, [FIRST])
         assert contents(connection, spec, *STORED) == before
+
+
+def test_nothing_is_left_of_staged_rows_whatever_happens(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    spec = example_spec(tmp_path)
+    write_day(tmp_path, FIRST)
+    ingest(tmp_path, spec, [FIRST])
+    with pytest.raises(ZeroDivisionError), staged_log(spec, [FIRST]) as rows:
+        len(rows.rows.parent.relative_to(tmp_path / "temporary").parts) / 0
+    assert list((tmp_path / "temporary").iterdir()) == []
 
 
 # --- the same whatever is asked for together ---------------------------------------------------------------------------

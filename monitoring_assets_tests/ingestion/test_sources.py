@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from monitoring_assets.errors import SourceUnavailable, SourceUnreadable
+from monitoring_assets.ingestion import staging
 from monitoring_assets.ingestion.files import Layout
 from monitoring_assets.ingestion.labels import ingest_labels
 from monitoring_assets.ingestion.lines import csv_rows, text_lines
 from monitoring_assets.ingestion.prediction_log import ingest_log
+from monitoring_assets.ingestion.staging import reading_connection
 from monitoring_assets_tests.example_monitor import (
     FIRST,
     SECOND,
@@ -289,7 +291,7 @@ def test_an_address_without_the_extension_says_how_to_get_it_and_fetches_nothing
 
 
 @pytest.mark.parametrize("path", ["log/{day}.csv", "log/*.csv.gz", "log/{day}.jsonl", "log/*.parquet", "log/{day}/*.parquet"])
-def test_an_address_is_read_by_duckdb_alone(tmp_path, from_parquet, path):
+def test_an_address_is_read_by_duckdb_alone(tmp_path, from_parquet, path, monkeypatch):
     """Without a network: a file system in memory, which DuckDB takes from fsspec as it takes s3 from httpfs."""
     remote = fsspec.filesystem("memory")
     for day in DAYS:
@@ -302,8 +304,14 @@ def test_an_address_is_read_by_duckdb_alone(tmp_path, from_parquet, path):
             write_file(tmp_path / name, example_rows(day))
         remote.pipe_file(f"/{tmp_path.name}/{name}", (tmp_path / name).read_bytes())
     spec = example_spec(tmp_path, log={"path": f"memory://{tmp_path.name}/{path}"})
-    with example_warehouse(tmp_path, spec) as connection:
+
+    def connected(folder):
+        connection = reading_connection(folder)
         connection.register_filesystem(remote)
+        return connection
+
+    monkeypatch.setattr(staging, "reading_connection", connected)
+    with example_warehouse(tmp_path, spec) as connection:
         assert [d.unreadable for d in ingest_log(connection, spec, DAYS)] == [None] * 3
         assert contents(connection, spec, "inference_log")["inference_log"] == from_parquet
         remote.rm(f"/{tmp_path.name}", recursive=True)
