@@ -118,7 +118,10 @@ def _drift_scores(spec: MonitorSpec) -> dg.AssetsDefinition:
         begun = time.perf_counter()
         with errors_for_dagster():
             scored = score_history(lambda: monitoring_home.connect(spec), spec, days_of(context.partition_keys))
-        with daily_work(context, monitoring_home, spec, "drift_scores", seconds_before=time.perf_counter() - begun) as (connection, days):
+        with daily_work(context, monitoring_home, spec, "drift_scores", seconds_before=time.perf_counter() - begun) as (
+            connection,
+            days,
+        ):
             forgotten = forget_rows(connection, spec, spared=days)
         for part in scored:
             of_day = part.scores_of_days()
