@@ -51,8 +51,10 @@ def _reference_baseline(spec: MonitorSpec) -> dg.AssetsDefinition:
     )
     def reference_baseline(monitoring_home: MonitoringHome) -> dg.MaterializeResult:
         from monitoring_assets.baselines.building import build_reference_baseline
+        from monitoring_assets.quality.declared import check_declared
 
         with errors_for_dagster():
+            check_declared(spec)
             with monitoring_home.connect(spec) as connection:
                 baseline = build_reference_baseline(connection, monitoring_home.located(spec))
             found = _readiness_of(monitoring_home, spec, baseline)

@@ -49,6 +49,18 @@ def evaluate_declared(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, 
                 )
 
 
+def check_declared(spec: MonitorSpec) -> None:
+    """Let Great Expectations read the YAML's expectations, where there are some.
+
+    Raises
+    ------
+    ExpectationUnusable
+        When it does not know one, or refuses its arguments.
+    """
+    if spec.quality.expectations:
+        suite_as_json("declared", named(spec), {})
+
+
 def named(spec: MonitorSpec) -> list[Named]:
     """The YAML's expectations in Great Expectations' terms, in their order."""
     return [

@@ -138,6 +138,14 @@ def held(home: Path, seconds: float) -> Iterator[subprocess.Popen[str]]:
             holder.kill()
 
 
+def test_an_expectation_that_does_not_exist_is_named_when_the_baseline_is_made(tmp_path: Path) -> None:
+    write_reference(tmp_path, REFERENCE, ROWS)
+    wrong = {"expectations": [{"type": "expect_column_maen_to_be_between", "column": "amount"}]}
+    with dg.DagsterInstance.ephemeral() as instance:
+        told = failure_of(DagsterMonitor(tmp_path, instance, quality=wrong, **SETTINGS).materialise("reference_baseline"))
+    assert "did you mean expect_column_mean_to_be_between" in told
+
+
 def test_a_held_warehouse_is_waited_for_and_the_run_passes_when_it_is_released(fresh: DagsterMonitor) -> None:
     with fresh.warehouse():
         pass
