@@ -21,10 +21,10 @@ def shortened(text: str, length: int = 80) -> str:
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
-def listed(names: Sequence[str], most: int = 12) -> str:
+def listed(names: Sequence[str], most: int = 12, joint: str = ", ") -> str:
     """Names up to `most` of them, and how many more.
 
     >>> listed(["a", "b", "c"], most=2)
     'a, b and 1 more'
     """
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+    return joint.join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

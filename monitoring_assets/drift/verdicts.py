@@ -14,6 +14,7 @@ import pandas as pd
 
 from monitoring_assets.monitor_spec import SEVERITIES, MonitorSpec, Severity, worst
 from monitoring_assets.warehouse import replace_days, table
+from monitoring_assets.wording import listed
 
 SHOWN = ["feature", "window_days", "reference", "method", "score", "threshold", "excess", "severity", "change", "detail"]
 # Each kind of change in words.
@@ -134,7 +135,7 @@ def _verdict(day: date, rows: pd.DataFrame) -> DriftVerdict:
     moved = _moves(judged, SHOWN)
     if moved:
         columns = _columns(moved)
-        reason = f"{len(columns)} of {total} columns moved: {_listed(columns)}"
+        reason = f"{len(columns)} of {total} columns moved: {listed(columns, NAMES_SHOWN)}"
     else:
         everything = total + sum(name in set(whole["feature"]) for name in unjudged)
         reason = f"quiet: {total if total == everything else f'{total} of {everything}'} columns judged"
@@ -181,18 +182,13 @@ def _in_segments(moves: Sequence[dict[str, object]]) -> str:
         of.setdefault(str(row["segment"]), []).append(row)
     if not of:
         return ""
-    names = [f"{segment}: {_listed(_columns(rows), 3)}" for segment, rows in of.items()]
-    return f"; in {len(of)} segment{'s' if len(of) > 1 else ''}: {_listed(names, SEGMENTS_SHOWN, '; ')}"
+    names = [f"{segment}: {listed(_columns(rows), 3)}" for segment, rows in of.items()]
+    return f"; in {len(of)} segment{'s' if len(of) > 1 else ''}: {listed(names, SEGMENTS_SHOWN, '; ')}"
 
 
 def _not_judged(unjudged: dict[str, str]) -> str:
     by_reason: dict[str, list[str]] = {}
     for name, reason in unjudged.items():
         by_reason.setdefault(reason, []).append(name)
-    told = "; ".join(f"{_listed(names)} ({reason})" for reason, names in by_reason.items())
+    told = "; ".join(f"{listed(names, NAMES_SHOWN)} ({reason})" for reason, names in by_reason.items())
     return f"; not judged: {told}" if told else ""
-
-
-def _listed(names: Sequence[str], limit: int = NAMES_SHOWN, joint: str = ", ") -> str:
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return joint.join(names[:limit]) + more

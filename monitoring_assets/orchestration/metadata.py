@@ -8,6 +8,7 @@ import dagster as dg
 
 from monitoring_assets.monitor_spec import MonitorSpec
 from monitoring_assets.warehouse_tables import tables_of
+from monitoring_assets.wording import listed
 
 if TYPE_CHECKING:
     from monitoring_assets.drift.verdicts import DriftVerdict
@@ -58,9 +59,8 @@ def numbers(values: Mapping[str, Any]) -> dict[str, dg.MetadataValue]:
 
 def segments_left_out(spec: MonitorSpec, segments: Sequence[str]) -> str:
     """Which segments are not judged, and why."""
-    names = ", ".join(segments[:SEGMENTS_NAMED])
-    more = f" and {len(segments) - SEGMENTS_NAMED} more" if len(segments) > SEGMENTS_NAMED else ""
-    return f"{names}{more}: only the {spec.drift.segment_values} largest values of each column in the reference are judged"
+    names = listed(segments, SEGMENTS_NAMED)
+    return f"{names}: only the {spec.drift.segment_values} largest values of each column in the reference are judged"
 
 
 def verdict_metadata(verdict: "DriftVerdict") -> dict[str, Any]:
