@@ -1,6 +1,6 @@
 """A year of flights through the monitor: serve, monitor, tick the sensor, retrain when it says so; then tell what it brought.
 
-Four weeks are served at a time. That is how often the replay looks, not how often a live monitor would.
+A week is served at a time, and after it the retrain policy is asked. A live monitor is asked every day.
 """
 
 import json
@@ -21,7 +21,7 @@ from monitoring_assets.performance.realised import realised_metrics
 from monitoring_assets.retraining.registry import Registry
 from monitoring_assets.warehouse import Warehouse, table
 
-DAYS_AT_ONCE = 28
+DAYS_AT_ONCE = 7
 
 
 @dataclass

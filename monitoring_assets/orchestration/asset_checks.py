@@ -7,7 +7,7 @@ imported when a check runs.
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from functools import partial
@@ -18,6 +18,7 @@ import duckdb
 from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationTargetMaterializationData
 
 from monitoring_assets.monitor_spec import MonitorSpec, Severity, worst
+from monitoring_assets.orchestration.event_batches import stored_together
 from monitoring_assets.orchestration.metadata import as_table, numbers, verdict_metadata
 from monitoring_assets.orchestration.partitions import daily_partitions, days_of
 from monitoring_assets.orchestration.resources import MonitoringHome, errors_for_dagster
@@ -42,6 +43,8 @@ class DayResult:
 
 # Dagster's storage returns at most this many event records at once.
 RECORDS_AT_ONCE = 1000
+# Results of checks stored in one transaction: long enough to be cheap, short enough that another run hardly waits.
+EVENTS_TOGETHER = 250
 
 Evaluate = Callable[[duckdb.DuckDBPyConnection, MonitorSpec, list[date]], Iterator[DayResult]]
 
@@ -199,21 +202,27 @@ def _dagster_severity(severity: Severity | None) -> dg.AssetCheckSeverity:
 
 def _log_each_day(context: dg.AssetCheckExecutionContext, key: dg.AssetKey, results: Sequence[DayResult]) -> None:
     targets = _newest_materialisations(context.instance, key, sorted({result.day.isoformat() for result in results}))
-    for result in results:
-        partition = result.day.isoformat()
-        context.op_execution_context.log_event(
-            # Accepted since 1.6 and what Dagster itself does, though its annotation leaves it out.
-            dg.AssetCheckEvaluation(  # type: ignore[arg-type]
-                asset_key=key,
-                check_name=result.check,
-                passed=result.severity == "ok",
-                severity=_dagster_severity(result.severity),
-                description=result.description,
-                metadata={"severity": result.severity or "not judged", **result.metadata},
-                target_materialization_data=targets.get(partition),
-                partition=partition,
-            )
-        )
+    for start in range(0, len(results), EVENTS_TOGETHER):
+        with stored_together(context.instance):
+            for result in results[start : start + EVENTS_TOGETHER]:
+                # Accepted since 1.6 and what Dagster itself does, though its annotation leaves it out.
+                context.op_execution_context.log_event(_evaluation(key, result, targets))  # type: ignore[arg-type]
+
+
+def _evaluation(
+    key: dg.AssetKey, result: DayResult, targets: Mapping[str, AssetCheckEvaluationTargetMaterializationData]
+) -> dg.AssetCheckEvaluation:
+    partition = result.day.isoformat()
+    return dg.AssetCheckEvaluation(
+        asset_key=key,
+        check_name=result.check,
+        passed=result.severity == "ok",
+        severity=_dagster_severity(result.severity),
+        description=result.description,
+        metadata={"severity": result.severity or "not judged", **result.metadata},
+        target_materialization_data=targets.get(partition),
+        partition=partition,
+    )
 
 
 def _newest_materialisations(

@@ -44,7 +44,8 @@ def twins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Twins]:
         # The countries are declared, the amounts learnt from the reference.
         "features": EXAMPLE["features"] | {"country": {"kind": "categorical", "allowed": ["US", "DE", "JP"]}},
     }
-    with dg.DagsterInstance.ephemeral() as one, dg.DagsterInstance.ephemeral() as other:
+    # The range on the storage that users have by default.
+    with dg.DagsterInstance.local_temp(str(folder)) as one, dg.DagsterInstance.ephemeral() as other:
         ranged = DagsterMonitor(folder / "ranged", one, **paths)
         single = DagsterMonitor(folder / "single", other, **paths)
         for monitor in (ranged, single):
