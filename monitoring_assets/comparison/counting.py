@@ -25,7 +25,7 @@ from monitoring_assets.warehouse_tables import PROFILE_COLUMNS
 # Rows of both sides up to which every value is counted: quicker than fitting bins, and without their error.
 FEW_ROWS = 20_000
 # Bins are fitted on about this many rows of each side; fitting on all of two million would cost more than counting them.
-FIT_ROWS = 50_000
+FIT_ROWS = 20_000
 # Columns counted at once. The time a statement takes grows with the columns it names, whether it reads them or not.
 COLUMNS_AT_ONCE = 30
 # The two sides as days of the kernel's.

@@ -17,8 +17,8 @@ from monitoring_assets.drift.scores import Comparison
 from monitoring_assets.drift.thresholds import SCALES, CalibratedThreshold, to_effect
 
 # The first few give a limit within 5 to 15 % (25 % for the Wasserstein distance of a log-normal). More are dealt where that could
-# change the verdict.
-DRAWS = (200, 2_000)
+# change the verdict. Beyond so many effective rows noise is a fraction of the practical floor, and fewer say so.
+DRAWS, FEW_DRAWS, MANY_ROWS = (200, 2_000), 50, 30_000
 # Draws times bins. A score of many bins is a sum of many parts, whose tail fewer draws tell.
 CELLS = 600_000
 # Limits that few draws may give: so far below the practical floor, which then is the threshold, or so far from the score (above
@@ -59,7 +59,7 @@ def shuffled_thresholds(pair: Comparison, scores: Mapping[str, float], rate: flo
     effects = {method: float(to_effect(method, np.array(score), effective)) for method, score in scores.items()}
     floors = {method: float(to_effect(method, np.array(SCALES[method].practical[0]))) for method in scores}
     limits: dict[str, float] = {}
-    for draws in (DRAWS[0], int(np.clip(CELLS // len(pool), *DRAWS))):
+    for draws in (FEW_DRAWS if effective > MANY_ROWS else DRAWS[0], int(np.clip(CELLS // len(pool), *DRAWS))):
         reference = _deals(pool, taken, draws)
         deals = _dealt(pair, positions, reference.astype(float), (pool - reference).astype(float))
         for method in scores:

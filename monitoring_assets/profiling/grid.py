@@ -209,6 +209,10 @@ def _first_keys(ranges: Ranges) -> list[int]:
 
 def _lattice_scale(values: np.ndarray) -> float | None:
     """The least power of two up to 1024 that makes integers of all values (halves, quarters ... are such), or None."""
+    with np.errstate(over="ignore"):
+        finest = values * 1024
+    if not np.array_equal(finest, np.floor(finest)):
+        return None
     for scale in 2.0 ** np.arange(0, 11):
         with np.errstate(over="ignore"):
             scaled = values * scale
