@@ -41,11 +41,13 @@ def demo(
 
 @app.command()
 def drift(
-    reference: Annotated[str, typer.Argument(help="Parquet or CSV file, or a quoted pattern such as 'march/*.parquet'.")],
+    reference: Annotated[str, typer.Argument(help="Parquet, CSV or JSON lines file, or a quoted pattern: 'march/*.parquet'.")],
     current: Annotated[str, typer.Argument(help="The same, for the rows to judge.")],
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of the table.")] = False,
     html: Annotated[Path | None, typer.Option(help="Also write a page with the distributions to this file.")] = None,
-    features: Annotated[list[str] | None, typer.Option(help="Columns to compare, a,b,c; all in common unless given.")] = None,
+    features: Annotated[
+        list[str] | None, typer.Option(help="Columns to compare, a,b,c; else all in common but ids and timestamps.")
+    ] = None,
     categorical: Annotated[list[str] | None, typer.Option(help="Columns to take as categories, such as codes.")] = None,
     methods: Annotated[list[str] | None, typer.Option(help="Such as psi,ks,js,wasserstein,chi2,missingness.")] = None,
     false_alarm_rate: Annotated[float, typer.Option(help="Share of quiet comparisons that may alarm.")] = 0.01,
@@ -53,16 +55,16 @@ def drift(
 ) -> None:
     """Compare two tables: has the second drifted from the first?
 
-    Exit status 0: quiet. 1: drifted. 2: nothing could be judged, or an error.
+    Exit status 0: quiet. 1: drifted, also where a column is gone or new. 2: nothing could be judged, or an error.
     """
     with _told(exit_code=2):
         from monitoring_assets.comparison.compare import drift_report
         from monitoring_assets.comparison.page import write_page
-        from monitoring_assets.comparison.terminal import as_json, print_report
+        from monitoring_assets.comparison.terminal import as_json, print_report, shown_progress
 
         report = drift_report(
             reference, current, features=_names(features), categorical=_names(categorical) or (), methods=_names(methods),
-            false_alarm_rate=false_alarm_rate, weight=weight,
+            false_alarm_rate=false_alarm_rate, weight=weight, progress=shown_progress,
         )  # fmt: skip
         if html:
             write_page(html, report)

@@ -1,6 +1,10 @@
 """The command line: exit statuses a script can rely on, and output a program can read."""
 
 import json
+import os
+import pty
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -69,3 +73,15 @@ def test_the_page_is_written_or_the_reason_told(files: dict[str, str], tmp_path:
     code, _, err = run(files["one"], files["one"], "--html", str(tmp_path / "no" / "drift.html"))
     assert code == 2
     assert "cannot be written: No such file" in err
+
+
+def test_progress_is_shown_on_a_terminal_and_nowhere_else(files: dict[str, str]) -> None:
+    command = [sys.executable, "-m", "monitoring_assets.cli", "drift", files["one"], files["moved"]]
+    plain = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (plain.returncode, plain.stderr) == (1, "")
+    terminal, inner = pty.openpty()
+    shown = subprocess.run(command, stdout=subprocess.PIPE, stderr=inner, text=True, check=False)
+    os.close(inner)
+    assert b"Comparing columns" in os.read(terminal, 10_000)
+    os.close(terminal)
+    assert shown.stdout == plain.stdout

@@ -1,26 +1,22 @@
 """Which columns two tables have in common, and whether they are compared as numbers or as categories.
 
-A number, boolean, date or time on both sides is numeric; text is categorical. Whole numbers stay numeric, however few they are: a
-count of rooms and a code look the same, and numeric methods find a change in either. Say otherwise where it matters.
+A number, boolean, date or time on both sides is numeric; text is categorical, unless it is numbers with marks for missing values,
+such as 'n/a'. Whole numbers stay numeric, however few they are: a count of rooms and a code look the same, and numeric methods
+find a change in either. Say otherwise where it matters.
 """
 
-import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import duckdb
 
+from monitoring_assets.comparison.contents import Contents, contents
+from monitoring_assets.comparison.row_labels import row_label
 from monitoring_assets.errors import ColumnUnusable, ComparisonImpossible
 from monitoring_assets.ingestion.contract import typed_sql
 from monitoring_assets.ingestion.tables import Table
 from monitoring_assets.warehouse import quoted
 
-FAMILIES = {
-    "number": re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|UINTEGER|FLOAT|DOUBLE|DECIMAL\(.*\)|BOOLEAN|BIGNUM"),
-    "time": re.compile(r"DATE|TIMESTAMP.*"),
-    "text": re.compile(r"VARCHAR|ENUM\(.*\)|UUID"),
-    "nothing": re.compile(r"\"NULL\""),
-}
 KINDS = ("numeric", "categorical")
 
 
@@ -34,6 +30,17 @@ class Column:
     types: tuple[str, str]
 
 
+@dataclass
+class Chosen:
+    """The columns to compare; those left out, with the reason; those that only one table has ('gone' or 'new'); what a reader
+    should know."""
+
+    columns: list[Column] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
+    schema: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
 def common_columns(
     connection: duckdb.DuckDBPyConnection,
     reference: Table,
@@ -41,8 +48,8 @@ def common_columns(
     features: Sequence[str] | Mapping[str, str] | None,
     categorical: Collection[str],
     weight: str | None,
-) -> tuple[list[Column], dict[str, str]]:
-    """The columns to compare, and those left out with the reason.
+) -> Chosen:
+    """The columns to compare, and why others are not.
 
     Raises
     ------
@@ -55,30 +62,62 @@ def common_columns(
     wanted = dict(asked) if isinstance(asked, Mapping) else dict.fromkeys(asked or ())
     kinds = wanted | dict.fromkeys([categorical] if isinstance(categorical, str) else categorical, "categorical")
     _refuse_unknown(reference, current, kinds, weight)
-    columns, left_out, contradictions = [], _on_one_side(reference, current), []
-    for name in wanted if features is not None else [n for n in reference.columns if n in current.columns]:
-        if name == weight:
-            continue
-        found = _column(connection, reference, current, name, kinds.get(name))
+    chosen = Chosen(schema=_on_one_side(reference, current) if features is None else {})
+    names = [n for n in (wanted if features is not None else reference.columns) if n in current.columns and n != weight]
+    held = [contents(connection, table, names) for table in (reference, current)]
+    contradictions: list[str] = []
+    labels: dict[str, tuple[Column, str]] = {}
+    for name in names:
+        sides = held[0][name], held[1][name]
+        found = _column((reference, current), name, sides, kinds.get(name))
         if isinstance(found, Column):
-            columns.append(found)
+            label = row_label(connection, (reference, current), name, sides) if name not in kinds else None
+            if label is None:
+                chosen.columns.append(found)
+            else:
+                labels[name] = found, label
         elif found.startswith("has "):
             contradictions.append(f"{name!r} {found}")
         elif features is not None:
             raise ColumnUnusable(f"column {name!r} cannot be compared: {found}; cast it, or leave it out of `features`")
         else:
-            left_out[name] = found
+            chosen.left_out[name] = found
     if contradictions:
         raise ComparisonImpossible(
-            f"{len(contradictions)} column(s) hold something else on either side: {'; '.join(contradictions)}. Mend the values, "
-            "name the columns to compare (`features=`, --features), or take these as categories (`categorical=`, --categorical)"
+            f"{len(contradictions)} column(s) hold something else on either side: {'; '.join(contradictions)}. Correct the "
+            "values, name the columns to compare (`features=`, --features), or take these as categories (`categorical=`, "
+            "--categorical)"
         )
-    if not columns:
-        told = ", ".join(f"{name!r} ({why})" for name, why in list(left_out.items())[:20])
+    if chosen.columns:
+        chosen.left_out |= {name: f"{why}; name it in `features` (--features) to compare it" for name, (_, why) in labels.items()}
+    else:
+        # A table of labels alone is asked about its labels.
+        chosen.columns = [column for column, _ in labels.values()]
+    if not chosen.columns:
+        reasons = chosen.left_out | {name: _WHERE[change] for name, change in chosen.schema.items()}
+        told = ", ".join(f"{name!r} ({why})" for name, why in list(reasons.items())[:20])
         raise ComparisonImpossible(
             f"{reference.name} and {current.name} have no column in common to compare: {told or 'no columns'}"
         )
-    return columns, left_out
+    chosen.notes = _notes(chosen.columns, held)
+    return chosen
+
+
+_WHERE = {"gone": "only in the reference", "new": "only in the current table"}
+
+
+def _notes(columns: Sequence[Column], held: Sequence[Mapping[str, Contents]]) -> list[str]:
+    """What was made of text that holds numbers."""
+    marked, doubtful = [], []
+    for column in columns:
+        sides = [side[column.name] for side in held if side[column.name].family == "text"]
+        if column.kind == "numeric" and any(side.marks for side in sides):
+            marked.append(f"{column.name} ({', '.join(sorted({repr(side.mark) for side in sides if side.mark is not None}))})")
+        if column.kind == "categorical" and any(side.numbers > side.present / 2 and side.other for side in sides):
+            doubtful.append(f"{column.name} ({next(repr(side.other) for side in sides if side.other)} is none)")
+    notes = [f"numbers in which these texts count as missing values: {', '.join(marked)}"] if marked else []
+    notes += [f"compared as categories although most values are numbers: {', '.join(doubtful)}"] if doubtful else []
+    return notes
 
 
 def _refuse_unknown(reference: Table, current: Table, wanted: Mapping[str, str | None], weight: str | None) -> None:
@@ -93,59 +132,48 @@ def _refuse_unknown(reference: Table, current: Table, wanted: Mapping[str, str |
 
 
 def _on_one_side(reference: Table, current: Table) -> dict[str, str]:
-    only = {name: "only in the reference" for name in reference.columns if name not in current.columns}
-    return only | {name: "only in the current table" for name in current.columns if name not in reference.columns}
+    gone = {name: "gone" for name in reference.columns if name not in current.columns}
+    return gone | {name: "new" for name in current.columns if name not in reference.columns}
 
 
-def _column(connection: duckdb.DuckDBPyConnection, reference: Table, current: Table, name: str, kind: str | None) -> Column | str:
+def _column(tables: tuple[Table, Table], name: str, held: tuple[Contents, Contents], kind: str | None) -> Column | str:
     """The column, or why there is none; a reason that starts with 'has' is a contradiction."""
-    for table in (reference, current):
+    for table, side in zip(tables, held, strict=True):
         if name in table.unreadable:
             return f"{'has mixed values: ' if ' object' in table.unreadable[name] else ''}{table.role} {table.unreadable[name]}"
-    types = reference.types[name], current.types[name]
-    families = [_family(connection, table, name) for table in (reference, current)]
-    for table, family in zip((reference, current), families, strict=True):
-        if family is None:
+        if side.family is None:
             return f"of type {table.types[name][:60]} in the {table.role}: neither number, time nor text"
-    held = {family for family in families if family != "nothing"}
-    if kind is None and len(held) > 1:
-        return f"has {_shown(connection, reference, name, families)} and {_shown(connection, current, name, families)}"
-    kind = kind or ("categorical" if held == {"text"} else "numeric")
-    if kind == "numeric" and "text" in held:
-        place = families.index("text")
-        return f"has {_shown(connection, (reference, current)[place], name, ['text', 'number'])}, and is to be numeric"
-    one, other = (
-        _values_sql(table.sql[name], found, kind, family)
-        for table, found, family in zip((reference, current), types, families, strict=True)
-    )
-    return Column(name, kind, (one, other), types)
+    families = {side.family for side in held} - {"nothing"}
+    are_numbers = all(side.may_be_numbers for side in held) and any(side.has_numbers for side in held)
+    is_marked = "number" in families or any(side.marks for side in held)
+    if kind is None and are_numbers and is_marked:
+        kind = "numeric"
+    elif kind is None and len(families) > 1:
+        return f"has {_shown(tables[0], name, held[0], held[1])} and {_shown(tables[1], name, held[1], held[0])}"
+    kind = kind or ("categorical" if families == {"text"} else "numeric")
+    if kind == "numeric" and "text" in families and not are_numbers:
+        place = next(place for place, side in enumerate(held) if side.family == "text" and not side.may_be_numbers)
+        return f"has {_shown(tables[place], name, held[place], None)}, and is to be numeric"
+    one, other = (_values_sql(table.sql[name], table.types[name], kind, side) for table, side in zip(tables, held, strict=True))
+    return Column(name, kind, (one, other), (tables[0].types[name], tables[1].types[name]))
 
 
-def _family(connection: duckdb.DuckDBPyConnection, table: Table, name: str) -> str | None:
-    family = next((family for family, pattern in FAMILIES.items() if pattern.fullmatch(table.types[name])), None)
-    if family == "text":
-        # A CSV column without any value is taken for text.
-        (is_held,) = connection.execute(
-            f"SELECT count(*) > 0 FROM (SELECT {table.sql[name]} AS x FROM {table.relation} WHERE x IS NOT NULL LIMIT 1)"
-        ).fetchall()[0]
-        return "text" if is_held else "nothing"
-    return family
-
-
-def _shown(connection: duckdb.DuckDBPyConnection, table: Table, name: str, families: Sequence[str | None]) -> str:
+def _shown(table: Table, name: str, side: Contents, opposite: Contents | None) -> str:
     """Type and example of a column; of text where the other side has numbers, a text that is none."""
-    x = table.sql[name]
-    order = f"TRY_CAST({x} AS DOUBLE) IS NOT NULL" if table.types[name] == "VARCHAR" and "number" in families else "1"
-    found = connection.execute(
-        f"SELECT left(CAST({x} AS VARCHAR), 60) FROM {table.relation} WHERE {x} IS NOT NULL ORDER BY {order} LIMIT 1"
-    ).fetchall()
-    return f"{table.types[name][:60]} in the {table.role}" + (f" (such as {found[0][0]!r})" if found else "")
+    example = side.other if side.family == "text" and (opposite is None or opposite.has_numbers) else None
+    if example is None:
+        present = side.values.drop_null()
+        example = str(present[0].as_py())[:60] if len(present) else None
+    return f"{table.types[name][:60]} in the {table.role}" + (f" (such as {example!r})" if example is not None else "")
 
 
-def _values_sql(x: str, found: str, kind: str, family: str | None) -> str:
+def _values_sql(x: str, found: str, kind: str, side: Contents) -> str:
     """SQL of a column's values, so that equal values of the two sides have equal text whatever type they are stored as."""
+    family = side.family
     if family == "nothing":
         return "NULL::DOUBLE" if kind == "numeric" else "NULL::VARCHAR"
+    if family == "text" and kind == "numeric":
+        return f"TRY_CAST(CAST({x} AS VARCHAR) AS DOUBLE)"
     if family == "time":
         # DuckDB 2.0 has no epoch() for zoned nanoseconds, which is what pandas has.
         moment = f"CAST({x} AS TIMESTAMPTZ)" if found.startswith("TIMESTAMP") else x

@@ -14,7 +14,7 @@ import pandas as pd
 
 from monitoring_assets.comparison.common_columns import KINDS, Column, common_columns
 from monitoring_assets.comparison.counting import Pair, Side, drawn, histograms
-from monitoring_assets.comparison.drift_report import DriftReport
+from monitoring_assets.comparison.drift_report import SCHEMA, DriftReport
 from monitoring_assets.comparison.shuffling import shuffled_thresholds
 from monitoring_assets.drift.kinds import kinds_of_change
 from monitoring_assets.drift.multivariate import ALL_FEATURES
@@ -53,11 +53,12 @@ def compare(
     Parameters
     ----------
     reference, current
-        pandas frames, Arrow tables (or what has `__arrow_c_stream__`, such as a polars frame), paths or glob patterns of Parquet
-        or CSV files, or lists of those.
+        pandas frames, Arrow tables (or what has `__arrow_c_stream__`, such as a polars frame), paths or glob patterns of Parquet,
+        CSV or JSON lines files, or lists of those.
     features
-        Columns to compare; all they have in common unless given. As a mapping, column -> 'numeric' or 'categorical' (None: as
-        found, which is numeric for numbers, booleans and times, categorical for text).
+        Columns to compare. Unless given, all they have in common but for ids, counters and timestamps of rows. As a mapping,
+        column -> 'numeric' or 'categorical' (None: as found, which is numeric for numbers, booleans and times, also for text that
+        is numbers with marks for missing values such as 'n/a' (`ingestion.tables.MISSING_MARKS`), categorical for other text).
     categorical
         Columns to take as categories whatever their type, such as codes.
     methods
@@ -71,9 +72,10 @@ def compare(
     Returns
     -------
     DataFrame
-        One row per feature and method, worst first: `feature`, `method`, `score` (nan where undefined), `p_value` (ks and chi2
-        only, 0 to 1, not corrected for many scores), `threshold`, `drifted`, `reason` (why there is no score, else None), `kind`,
-        `change` (of drifted features: missing, new category, shift or shape), `severity` (ok, minor, moderate, severe),
+        One row per feature and method, and one of the method 'schema' for each column that only one table has; worst first:
+        `feature`, `method`, `score` (nan where undefined), `p_value` (ks and chi2 only, 0 to 1, not corrected for many scores),
+        `threshold`, `drifted`, `reason` (why there is no score, else None), `kind`, `change` (of drifted features: missing, new
+        category, shift or shape; gone or new), `severity` (ok, minor, moderate, severe),
         `excess` (on the scale of effects), `reference_rows`, `current_rows`, `score_error_bound`.
         Units and ranges of scores: `drift/distances.py`.
 
@@ -129,7 +131,8 @@ def drift_report(
         connection.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false; SET autoinstall_known_extensions = false")
         tables = open_table(connection, "reference", reference), open_table(connection, "current", current)
         try:
-            columns, left_out = common_columns(connection, *tables, features, categorical, weight)
+            found = common_columns(connection, *tables, features, categorical, weight)
+            columns = found.columns
             sides = [Side.of(connection, table, place, weight) for place, table in enumerate(tables)]
             rows = sides[0].rows, sides[1].rows
             rate = false_alarm_rate / max(sum(len(_suited(column, chosen)) for column in columns) + len(together), 1)
@@ -139,13 +142,14 @@ def drift_report(
         except duckdb.Error as error:
             raise SourceUnreadable(f"{tables[0].name} and {tables[1].name}: a value cannot be read: {told(error)}") from None
     pairs = {column.name: pair for column, (pair, _) in zip(columns, scored, strict=True)}
-    found = [row for _, of_column in scored for row in of_column]
+    scores = [_schema_row(name, change, rows) for name, change in found.schema.items()]
+    scores += [row for _, of_column in scored for row in of_column]
     if together:
         common = {"feature": ALL_FEATURES, "kind": "all", "reference_rows": rows[0], "current_rows": rows[1]}
-        found += [common | row for row in _score_together(scored[0][0], samples, columns, together, rate)]
+        scores += [common | row for row in _score_together(scored[0][0], samples, columns, together, rate)]
     return DriftReport(
-        (tables[0].name, tables[1].name), rows, _worst_first(pd.DataFrame(found)), columns, pairs, left_out,
-        _notes(columns, pairs), false_alarm_rate,
+        (tables[0].name, tables[1].name), rows, _worst_first(pd.DataFrame(scores)), columns, pairs,
+        found.left_out, [*found.notes, *_rounded(columns, pairs)], false_alarm_rate,
     )  # fmt: skip
 
 
@@ -235,6 +239,15 @@ def _judged(pair: Comparison, method: str, found: tuple[float, ...], threshold: 
     }  # fmt: skip
 
 
+def _schema_row(name: str, change: str, rows: tuple[int, int]) -> dict[str, object]:
+    """A column that only one table has: drift of the schema, beyond any threshold."""
+    return {
+        "feature": name, "method": SCHEMA, "score": 1.0, "p_value": np.nan, "threshold": 0.0, "excess": np.inf, "drifted": True,
+        "severity": "severe", "score_error_bound": 0.0, "reason": None, "change": change, "kind": "column",
+        "reference_rows": rows[0], "current_rows": rows[1],
+    }  # fmt: skip
+
+
 def _unscored(method: str, reason: str) -> dict[str, object]:
     nothing = dict.fromkeys(("score", "p_value", "threshold", "excess", "score_error_bound"), np.nan)
     return {"method": method, **nothing, "drifted": False, "severity": None, "change": None, "reason": reason}
@@ -265,7 +278,7 @@ def _worst_first(table: pd.DataFrame) -> pd.DataFrame:
     return ordered[columns].reset_index(drop=True)
 
 
-def _notes(columns: list[Column], pairs: Mapping[str, Pair]) -> list[str]:
+def _rounded(columns: list[Column], pairs: Mapping[str, Pair]) -> list[str]:
     rounded = [
         column.name
         for column, sides in zip(columns, pairs.values(), strict=True)

@@ -8,6 +8,9 @@ import pandas as pd
 from monitoring_assets.comparison.common_columns import Column
 from monitoring_assets.profiling.histograms import Histogram
 
+# The method of a row that says a column is gone or new.
+SCHEMA = "schema"
+
 
 @dataclass(frozen=True)
 class DriftReport:
@@ -36,20 +39,34 @@ class DriftReport:
         return list(self.features.loc[self.features["drifted"], "feature"])
 
     @property
+    def schema(self) -> dict[str, str]:
+        """Columns that only one table has: 'gone' from the current one, or 'new' in it."""
+        rows = self.scores[self.scores["method"] == SCHEMA]
+        return dict(zip(rows["feature"], rows["change"], strict=True))
+
+    @property
     def is_judged(self) -> bool:
-        """Whether any score is defined; a comparison without one is no sign of quiet."""
-        return bool(self.scores["score"].notna().any())
+        """Whether any value was compared; a comparison without one is no sign of quiet."""
+        return bool(self._compared["score"].notna().any())
 
     @property
     def verdict(self) -> str:
-        judged = self.scores.dropna(subset=["score"])["feature"].nunique()
-        unjudged = len(self.features) - judged
-        untold = f"; {unjudged} could not be judged" if unjudged else ""
+        """What was found, in a sentence."""
+        judged = self._compared.dropna(subset=["score"])["feature"].nunique()
+        unjudged = self._compared["feature"].nunique() - judged
+        rest = f"; {unjudged} could not be judged" if unjudged else ""
+        for change, words in (("gone", "gone from the current table"), ("new", "new in it")):
+            names = [name for name, found in self.schema.items() if found == change]
+            rest += f"; {words}: {', '.join(names)}" if names else ""
         if not self.is_judged:
-            return f"not judged: {'; '.join(sorted(set(self.scores['reason'])))}"
-        if not self.drifted:
-            return f"quiet: none of {judged} features drifted{untold}"
-        return f"{len(self.drifted)} of {judged} features drifted{untold}"
+            return f"not judged: {'; '.join(sorted(set(self._compared['reason'])))}{rest if self.schema else ''}"
+        drifted = [name for name in self.drifted if name not in self.schema]
+        found = f"{len(drifted)} of {judged} features drifted" if drifted else f"none of {judged} features drifted"
+        return f"{found}{rest}" if self.drifted else f"quiet: {found}{rest}"
+
+    @property
+    def _compared(self) -> pd.DataFrame:
+        return self.scores[self.scores["method"] != SCHEMA]
 
     @property
     def thresholds(self) -> str:

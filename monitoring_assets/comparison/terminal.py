@@ -2,7 +2,9 @@
 
 import json
 import math
-from typing import TYPE_CHECKING, Any
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from monitoring_assets.comparison.drift_report import DriftReport
 from monitoring_assets.wording import listed, printable
@@ -14,16 +16,28 @@ if TYPE_CHECKING:
 QUIET_SHOWN = 30
 COLOURS = {"severe": "bold red", "moderate": "red", "minor": "yellow", "ok": "green"}
 
+T = TypeVar("T")
+
+
+def shown_progress(columns: Iterable[T], total: int) -> Iterable[T]:
+    """The columns as they come; on a terminal with a bar on standard error, which goes when they are done."""
+    if not sys.stderr.isatty():
+        return columns
+    from rich.console import Console
+    from rich.progress import track
+
+    return track(columns, "Comparing columns", total=total, console=Console(stderr=True), transient=True)
+
 
 def print_report(report: DriftReport) -> None:
-    """The table, then what is to be known about it. As wide as the terminal; 100 columns where there is none."""
+    """The table, then the notes. As wide as the terminal; 100 columns where there is none."""
     from rich.console import Console
 
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = 100
     console.print(feature_table(report))
-    for line in told_lines(report):
+    for line in notes_below(report):
         console.print(line, markup=False)
 
 
@@ -46,8 +60,8 @@ def feature_table(report: DriftReport) -> "Table":
     return table
 
 
-def told_lines(report: DriftReport) -> list[str]:
-    """What stands below the table: the verdict, the types, what was left out, how thresholds were set."""
+def notes_below(report: DriftReport) -> list[str]:
+    """The lines below the table: the verdict, the types, what was left out, how thresholds were set."""
     hidden = len(report.features) - len(report.drifted) - QUIET_SHOWN
     lines = [f"... and {hidden} more, not drifted"] if hidden > 0 else []
     lines += [
@@ -71,6 +85,7 @@ def as_json(report: DriftReport) -> str:
         "drifted_features": report.drifted,
         "reference": {"name": report.names[0], "rows": report.rows[0]},
         "current": {"name": report.names[1], "rows": report.rows[1]},
+        "schema": report.schema,
         "columns": [{"feature": column.name, "kind": column.kind, "types": column.types} for column in report.columns],
         "left_out": report.left_out,
         "notes": report.notes,

@@ -1,6 +1,6 @@
-"""Any table a person has at hand, as a relation DuckDB can scan: a pandas frame, an Arrow table, Parquet or CSV files.
+"""Any table a person has at hand, as a relation DuckDB can scan: a pandas frame, an Arrow table, Parquet, CSV or JSON lines.
 
-Columns keep the types they have. What the types mean for a comparison is in `drift/common_columns.py`; the files of a monitor,
+Columns keep the types they have. What they mean for a comparison is in `comparison/common_columns.py`; the files of a monitor,
 which have a contract, are read by `sources.py`.
 """
 
@@ -27,7 +27,11 @@ if TYPE_CHECKING:
 
 # What programs write for "no value" into CSV. A text that says NA counts as missing too: on both sides alike, so nothing is lost.
 NO_VALUE = "nullstr = ['', 'NA', 'N/A', 'NULL', 'null', 'None']"
-CSV_ENDINGS = (".csv", ".tsv", ".txt")
+# Texts that mean "no value" in a column of numbers, in lower case. No number is one, not even -999: it may be a value.
+MISSING_MARKS = (
+    "", "-", "--", ".", "?", "na", "n/a", "n.a.", "#n/a", "<na>", "nan", "nat", "nil", "null", "(null)", "none", "missing",
+)  # fmt: skip
+CSV_ENDINGS, JSON_ENDINGS = (".csv", ".tsv", ".txt"), (".jsonl", ".ndjson")
 
 
 @dataclass(frozen=True)
@@ -54,8 +58,8 @@ def open_table(connection: duckdb.DuckDBPyConnection, role: str, source: Any) ->
     role
         What the table is to the reader of an error: "reference" or "current".
     source
-        A pandas DataFrame, an Arrow table or anything with `__arrow_c_stream__`, a path or glob pattern (str or Path) of Parquet
-        or CSV files (also gzipped), or a list of those.
+        A pandas DataFrame, an Arrow table or anything with `__arrow_c_stream__`, a path or glob pattern (str or Path) of
+        Parquet, CSV or JSON lines files (text may be gzipped), or a list of those.
 
     Raises
     ------
@@ -126,6 +130,11 @@ def _arrow_values(series: "pd.Series[Any]") -> pa.Array:
         return pa.array(series, from_pandas=True)
     except (pa.ArrowException, OverflowError):
         present = series.dropna()
+        texts = {value for value in present if isinstance(value, str)}
+        if texts and all(text.strip().lower() in MISSING_MARKS for text in texts):
+            return pa.array(
+                [str(value) if held else None for value, held in zip(series, series.notna(), strict=True)], pa.string()
+            )
         if not all(isinstance(value, Real) or hasattr(value, "is_nan") for value in present):
             raise
         # Whole numbers beyond 64 bits, or fractions among them.
@@ -139,12 +148,18 @@ def _open_files(connection: duckdb.DuckDBPyConnection, role: str, paths: Sequenc
     name = str(paths[0]) if len(paths) == 1 else f"{len(files)} files, {paths[0]} ..."
     kinds = {file: _kind(role, file) for file in files}
     if len(set(kinds.values())) > 1:
-        raise SourceUnreadable(f"the {role} mixes Parquet and CSV files ({name}); give files of one kind")
+        raise SourceUnreadable(f"the {role} mixes {' and '.join(sorted(set(kinds.values())))} files ({name}); give one kind")
     try:
-        relation = _parquet(role, files) if kinds[files[0]] == "parquet" else _csv(connection, role, files)
+        match kinds[files[0]]:
+            case "Parquet":
+                relation = _parquet(role, files)
+            case "CSV":
+                relation = _csv(connection, role, files)
+            case _:
+                relation = _json_lines(connection, role, files)
         described = connection.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()
     except (duckdb.Error, pa.ArrowException, OSError, EOFError, UnicodeError, csv.Error) as error:
-        raise SourceUnreadable(f"the {role} {name} cannot be read: {told(error)}. Mend the file.") from None
+        raise SourceUnreadable(f"the {role} {name} cannot be read: {told(error)}. Correct the file.") from None
     types = {row[0]: row[1] for row in described if row[0] != SOURCE_FILE}
     return Table(role, name, relation, {column: quoted(column) for column in types}, types)
 
@@ -168,15 +183,17 @@ def _files(role: str, path: str) -> list[str]:
 def _kind(role: str, file: str) -> str:
     name = Path(file).name.lower().removesuffix(".gz")
     if name.endswith(CSV_ENDINGS):
-        return "csv"
+        return "CSV"
+    if name.endswith(JSON_ENDINGS):
+        return "JSON lines"
     with open(file, "rb") as opened:
         is_parquet = opened.read(4) == b"PAR1"
     if not is_parquet:
-        expected = (
-            "a Parquet file was expected" if name.endswith((".parquet", ".pq")) else "Parquet or CSV (.csv, .csv.gz) was expected"
+        others = (
+            "" if name.endswith((".parquet", ".pq")) else ", and CSV (.csv, .csv.gz) or JSON lines (.jsonl, .jsonl.gz) neither"
         )
-        raise SourceUnreadable(f"the {role} {file} is not a Parquet file; {expected}")
-    return "parquet"
+        raise SourceUnreadable(f"the {role} {file} is not a Parquet file{others}")
+    return "Parquet"
 
 
 def _parquet(role: str, files: Sequence[str]) -> str:
@@ -196,6 +213,19 @@ def _csv(connection: duckdb.DuckDBPyConnection, role: str, files: Sequence[str])
         raise SourceUnreadable(f"the {role}: its CSV files have different delimiters, {' and '.join(sorted(delimiters))}")
     scan = f"read_csv({_scanned(files)}, {csv_dialect(*delimiters)}, sample_size = -1, union_by_name = true, {NO_VALUE})"
     connection.execute(f"CREATE TEMP TABLE {role}_rows AS SELECT * EXCLUDE ({SOURCE_FILE}) FROM {scan}")
+    return f"{role}_rows"
+
+
+def _json_lines(connection: duckdb.DuckDBPyConnection, role: str, files: Sequence[str]) -> str:
+    """All rows in a temporary table, for the reason CSV has one. A column of numbers and texts is text, as in CSV."""
+    scan = (
+        f"read_json({_scanned(files)}, format = 'newline_delimited', sample_size = -1, union_by_name = true, "
+        "hive_partitioning = false)"
+    )
+    types = {row[0]: row[1] for row in connection.execute(f"DESCRIBE SELECT * FROM {scan}").fetchall()}
+    _refuse_twice(role, f"the {role}", types, ignoring_case=True)
+    mixed = ", ".join(f"{quoted(name)} ->> '$' AS {quoted(name)}" for name, found in types.items() if found == "JSON")
+    connection.execute(f"CREATE TEMP TABLE {role}_rows AS SELECT *{f' REPLACE ({mixed})' if mixed else ''} FROM {scan}")
     return f"{role}_rows"
 
 

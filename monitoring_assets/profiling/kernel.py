@@ -33,8 +33,9 @@ FIT_ROWS = 2_000_000
 FETCHED_VALUES = 4_000_000
 # On a day with more than `EXACT_LIMIT` categories those the grid does not know share as many buckets as two hex digits number.
 BUCKET_PREFIX = "\x1f"
-_NUMBERS = re.compile(r"(U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|UINTEGER|FLOAT|DOUBLE|DECIMAL\(.*\)|BOOLEAN|BIGNUM|\"NULL\")")
-_TIMES = re.compile(r"DATE|TIMESTAMP.*")
+# DuckDB's types that are compared as numbers, and those of times, which are days since 1970.
+NUMBERS = re.compile(r"(U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|UINTEGER|FLOAT|DOUBLE|DECIMAL\(.*\)|BOOLEAN|BIGNUM|\"NULL\")")
+TIMES = re.compile(r"DATE|TIMESTAMP.*")
 
 
 def fit_grids(connection: duckdb.DuckDBPyConnection, rows: str, columns: Mapping[str, str]) -> dict[str, Grid]:
@@ -311,9 +312,9 @@ def value_expressions(connection: duckdb.DuckDBPyConnection, rows: str, columns:
         found = types[column.casefold()]
         if kind == "categorical":
             expressions[column] = quoted(column) if found == "VARCHAR" else f"CAST({quoted(column)} AS VARCHAR)"
-        elif _TIMES.fullmatch(found):
+        elif TIMES.fullmatch(found):
             expressions[column] = f"(epoch({quoted(column)}) / 86400.0::DOUBLE)"
-        elif _NUMBERS.fullmatch(found):
+        elif NUMBERS.fullmatch(found):
             expressions[column] = quoted(column) if found == "DOUBLE" else f"CAST({quoted(column)} AS DOUBLE)"
         else:
             raise ColumnUnusable(

@@ -195,19 +195,23 @@ def test_names_that_come_twice_are_refused(tmp_path: Path) -> None:
 def test_columns_of_one_side_and_nested_ones_are_left_out_and_told() -> None:
     one = frame().assign(only=1, nested=[[1]] * 200, raw=[b"x"] * 200)
     report = drift_report(one, frame().assign(other=1, nested=[[1]] * 200, raw=[b"x"] * 200))
-    assert set(report.scores["feature"]) == {"x", "c"}
-    assert report.left_out["only"] == "only in the reference"
-    assert report.left_out["other"] == "only in the current table"
+    assert set(report.histograms) == {"x", "c"}
+    assert report.schema == {"only": "gone", "other": "new"}
     assert report.left_out["nested"].startswith("of type BIGINT[] in the reference")
     with pytest.raises(ColumnUnusable, match="column 'nested' cannot be compared: of type BIGINT"):
         compare(one, one, features=["nested"])
 
 
 def test_contradictory_types_are_told_together_and_can_be_taken_as_categories() -> None:
-    one, other = frame().assign(y=1, t="a"), frame().assign(y="n/a", t=pd.Timestamp("2026-01-01"))
+    one, other = frame().assign(y=1, t="a"), frame().assign(y="oops", t=pd.Timestamp("2026-01-01"))
     with pytest.raises(ComparisonImpossible) as told:
         compare(one, other)
-    for part in ("2 column(s)", "'y' has BIGINT in the reference (such as '1')", "VARCHAR in the current (such as 'n/a')", "'t'"):
+    for part in (
+        "2 column(s)",
+        "'y' has BIGINT in the reference (such as '1')",
+        "VARCHAR in the current (such as 'oops')",
+        "'t'",
+    ):
         assert part in str(told.value)
     assert set(compare(one, other, features=["x"])["feature"]) == {"x"}
     found = compare(one, other, categorical=["y", "t"]).set_index("feature")
@@ -255,7 +259,7 @@ def test_files_of_one_side_may_differ_in_type_and_columns(tmp_path: Path) -> Non
     [
         ("absent.parquet", None, "no file at"), ("*.nothing", None, "no file matches"), ("empty.parquet", b"", "is empty"),
         ("no.parquet", b"hello world", "is not a Parquet file"), ("broken.parquet", b"PAR1 and no more", "cannot be read"),
-        ("table.xlsx", b"PK", "Parquet or CSV"), ("bad.csv.gz", b"no gzip", "cannot be read"), (".", None, "is a folder"),
+        ("table.xlsx", b"PK", "JSON lines"), ("bad.csv.gz", b"no gzip", "cannot be read"), (".", None, "is a folder"),
         ("uneven.csv", b"x,c\n1,a\n1,a,b,c\n", "cannot be read"),
         ("latin.csv", "x,c\n1,\u00e9\n".encode("latin-1"), "cannot be read"),
     ],
@@ -296,7 +300,7 @@ def test_too_few_rows_on_either_side_are_no_verdict(rows: int) -> None:
 
 def test_numbers_beyond_floats_are_compared_and_told() -> None:
     big = pd.DataFrame({"x": [2**70 + place for place in range(40)], "y": np.arange(40, dtype=np.uint64) + 2**63})
-    report = drift_report(big, big.assign(x=[-(2**70)] * 40))
+    report = drift_report(big, big.assign(x=[-(2**70)] * 40), features=["x", "y"])
     assert report.features.set_index("feature").loc["x", "drifted"]
     assert report.notes == ["numbers beyond 2^53 are compared as rounded to 64-bit floats: y"]
 
@@ -307,7 +311,7 @@ def test_dates_and_zoned_times_are_numbers() -> None:
         {"at": days, "zoned": days.tz_localize("Europe/Amsterdam"), "day": days.date, "n": np.arange(100) % 2 == 0}
     )
     moved = pd.DataFrame({"at": days, "zoned": days.tz_localize("UTC"), "day": days.date, "n": True})
-    report = drift_report(one, moved)
+    report = drift_report(one, moved, features=list(one))
     assert {column.kind for column in report.columns} == {"numeric"}
     assert report.drifted == ["n"]
 

@@ -1,0 +1,94 @@
+"""What a column of a table holds: numbers, times, text, nothing, or numbers written as text with marks for missing values.
+
+Judged by its type, and of text by its values. Whether the two sides go together is decided in `common_columns.py`.
+"""
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import duckdb
+import pyarrow as pa
+
+from monitoring_assets.ingestion.tables import MISSING_MARKS, Table
+from monitoring_assets.profiling.kernel import NUMBERS, TIMES
+from monitoring_assets.warehouse import literal
+
+FAMILIES = {
+    "nothing": re.compile(r"\"NULL\""),
+    "number": NUMBERS,
+    "time": TIMES,
+    "text": re.compile(r"VARCHAR|ENUM\(.*\)|UUID"),
+}
+# The first rows of a table, which for most columns tell enough; a column that they leave open is read whole.
+HEAD_ROWS = 2_000
+# Digits behind a zero are a code, such as a postcode, and no number.
+_IS_NUMBER = "TRY_CAST({x} AS DOUBLE) IS NOT NULL AND NOT regexp_matches({x}, '^\\s*[+-]?0[0-9]')"
+_IS_MARK = f"lower(trim({{x}})) IN ({', '.join(map(literal, MISSING_MARKS))})"
+
+
+Counts = tuple[int, int, int, str | None, str | None]
+
+
+@dataclass(frozen=True)
+class Contents:
+    """`family` is one of `FAMILIES`, or None for what cannot be compared. `values` are the first rows. Of text: how many values
+    it has, how many of them are numbers and how many marks, a mark, and a value that is neither."""
+
+    family: str | None
+    values: pa.ChunkedArray
+    present: int = 0
+    numbers: int = 0
+    marks: int = 0
+    mark: str | None = None
+    other: str | None = None
+
+    @property
+    def may_be_numbers(self) -> bool:
+        """Whether every value is a number, or a text that is one or a mark."""
+        return self.family in {"number", "nothing"} or (self.family == "text" and self.numbers + self.marks == self.present)
+
+    @property
+    def has_numbers(self) -> bool:
+        return self.family == "number" or self.numbers > 0
+
+
+def contents(connection: duckdb.DuckDBPyConnection, table: Table, names: Collection[str]) -> dict[str, Contents]:
+    """What these columns hold, by name."""
+    families = {name: _family(table.types.get(name, "")) for name in names}
+    known = [name for name, family in families.items() if family is not None]
+    selected = ", ".join(f"{table.sql[name]} AS c{place}" for place, name in enumerate(known))
+    head = connection.sql(f"SELECT {selected or 'NULL'} FROM {table.relation} LIMIT {HEAD_ROWS}").to_arrow_table()
+    values = {name: head[f"c{place}"] for place, name in enumerate(known)}
+    texts = [name for name in known if families[name] == "text"]
+    counts = _counts(connection, table, texts, f"(SELECT * FROM {table.relation} LIMIT {HEAD_ROWS})")
+    # Text whose first rows are missing, or mostly numbers, is read whole.
+    is_whole = head.num_rows < HEAD_ROWS
+    doubtful = [] if is_whole else [name for name in texts if 2 * (counts[name][1] + counts[name][2]) >= counts[name][0]]
+    counts |= _counts(connection, table, doubtful, table.relation)
+    found = {}
+    for name, family in families.items():
+        counted = counts.get(name, (0, 0, 0, None, None))
+        is_nothing = family == "text" and counted[0] == 0
+        found[name] = Contents("nothing" if is_nothing else family, values.get(name, pa.chunked_array([[]], pa.null())), *counted)
+    return found
+
+
+def _counts(connection: duckdb.DuckDBPyConnection, table: Table, names: list[str], rows: str) -> dict[str, Counts]:
+    """Of text columns, what `Contents` says of text."""
+    wanted = []
+    for name in names:
+        x = f"CAST({table.sql[name]} AS VARCHAR)"
+        is_number, is_mark = _IS_NUMBER.format(x=x), _IS_MARK.format(x=x)
+        wanted += [
+            f"count({x})", f"count(*) FILTER ({is_number} AND NOT {is_mark})", f"count(*) FILTER ({is_mark})",
+            f"min({x}) FILTER ({is_mark})", f"left(min({x}) FILTER (NOT ({is_number} OR {is_mark})), 60)",
+        ]  # fmt: skip
+    if not wanted:
+        return {}
+    found = connection.execute(f"SELECT {', '.join(wanted)} FROM {rows}").fetchall()[0]
+    return {name: found[5 * place : 5 * place + 5] for place, name in enumerate(names)}
+
+
+def _family(found: str) -> str | None:
+    return next((family for family, pattern in FAMILIES.items() if pattern.fullmatch(found)), None)
