@@ -141,10 +141,17 @@ class PredictionLogger:
         ------
         LoggerMisconfigured
             When the monitor does not read a folder per day, or not the weights of a sample, or a feature has the name of a column
-            the logger adds.
+            the logger adds; or when pydantic or pyyaml is missing, which only this way of making a logger needs.
         """
-        from monitoring_assets.monitor_spec import MonitorSpec
+        try:
+            import yaml  # noqa: F401
 
+            from monitoring_assets.monitor_spec import MonitorSpec
+        except ImportError as error:
+            raise LoggerMisconfigured(
+                f"reading a monitor's YAML needs a package that is not installed ({error}). Run `pip install pydantic pyyaml`, "
+                "or give folder and columns yourself: PredictionLogger(folder, columns, ...)"
+            ) from None
         spec = monitor if isinstance(monitor, MonitorSpec) else _spec_from_yaml(Path(monitor))
         layout = _LAYOUT.fullmatch(spec.log.path or "")
         if layout is None or "{" in layout["root"] or "://" in layout["root"]:
@@ -346,11 +353,15 @@ def _spec_from_yaml(path: Path) -> "MonitorSpec":
     import yaml
 
     from monitoring_assets.monitor_spec import MonitorSpec
+    from monitoring_assets.monitor_spec.yaml_keys import repeated_keys
 
     def environment(found: re.Match[str]) -> str:
         if found[1] not in os.environ:
             raise LoggerMisconfigured(f"{path} reads the environment variable {found[1]}, which is not set")
         return os.environ[found[1]]
 
+    repeated = repeated_keys(path.read_text(encoding="utf-8"))
+    if repeated:
+        raise LoggerMisconfigured(f"{path}:{repeated[0].line}, {repeated[0]}")
     content = yaml.safe_load(re.sub(r"\{\{\s*env\.(\w+)\s*\}\}", environment, path.read_text(encoding="utf-8")))
     return MonitorSpec.model_validate(content.get("attributes", content))
