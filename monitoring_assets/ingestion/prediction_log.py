@@ -1,8 +1,13 @@
 """The prediction log of some days: from its source into `inference_log`, what breaks the contract into `quarantine`."""
 
+import glob
+import os
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import date
+from datetime import date, datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import duckdb
 
@@ -14,6 +19,8 @@ from monitoring_assets.warehouse import quoted
 
 # A row of weight 0 stands for none and changes nothing, but a row that cannot say what it stands for cannot be counted.
 WEIGHT_RULE = ("{value} IS NULL OR NOT isfinite({value}) OR {value} < 0", "not a weight")
+# A folder to which nothing was added for so long is compacted.
+SETTLED_SECONDS = 60.0
 
 
 @contextmanager
@@ -23,6 +30,34 @@ def staged_log(spec: MonitorSpec, days: Sequence[date]) -> Iterator[Staged]:
     contract = Contract("inference_log", spec.log_columns, spec.event_time, stored, weight_rules(spec))
     with staged(spec, contract, spec.log, days) as rows:
         yield rows
+
+
+def compact_closed_days(spec: MonitorSpec, days: Sequence[date]) -> dict[date, int]:
+    """Replace the prediction logger's many segments by few files on those of the days that are over, and count the replaced.
+
+    Call it before a reading: what is then read, and noted as read, are the new files. A day counts as over when it has ended in
+    the monitor's time zone and its segments have been left alone for a minute.
+
+    Raises
+    ------
+    OSError
+        When a folder cannot be written to.
+    """
+    written = str(spec.log.path)
+    folder, name = os.path.split(written)
+    if not spec.log.is_watched or name != "*.parquet" or "{day}" not in folder or glob.has_magic(folder):
+        return {}
+    from monitoring_assets.prediction_logging.compaction import compact_segments, is_interrupted
+
+    today = datetime.now(ZoneInfo(spec.time_zone)).date()
+    replaced = {}
+    for day in days:
+        of_day = Path(spec.resolve(folder, day))
+        if day >= today or not of_day.is_dir():
+            continue
+        if is_interrupted(of_day) or time.time() - of_day.stat().st_mtime > SETTLED_SECONDS:
+            replaced[day] = compact_segments(of_day)
+    return {day: count for day, count in replaced.items() if count}
 
 
 def ingest_log(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: Sequence[date]) -> list[Delivery]:

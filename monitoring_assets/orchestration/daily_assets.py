@@ -68,14 +68,19 @@ def _inference_log(spec: MonitorSpec) -> dg.AssetsDefinition:
     )
     def inference_log(context: dg.AssetExecutionContext, monitoring_home: MonitoringHome) -> None:
         from monitoring_assets.ingestion.delivery import store
-        from monitoring_assets.ingestion.prediction_log import staged_log
+        from monitoring_assets.ingestion.prediction_log import compact_closed_days, staged_log
         from monitoring_assets.ingestion.serving import measure_serving
         from monitoring_assets.retention.forgetting import forgotten_days
 
-        located = monitoring_home.located(spec)
+        located, wanted = monitoring_home.located(spec), days_of(context.partition_keys)
+        try:
+            compacted = compact_closed_days(located, wanted)
+        except OSError as error:  # the log may well belong to somebody else
+            context.log.warning(f"the segments of the prediction logger stay as they are: {error}")
+            compacted = {}
         with (
             errors_for_dagster(),
-            staged_log(located, days_of(context.partition_keys)) as rows,
+            staged_log(located, wanted) as rows,
             daily_work(context, monitoring_home, spec, "inference_log", seconds_before=rows.seconds) as (connection, days),
         ):
             deliveries = store(connection, located, rows)
@@ -87,6 +92,8 @@ def _inference_log(spec: MonitorSpec) -> dg.AssetsDefinition:
             gone = forgotten_days(connection, spec, days)
             served = measure_serving(connection, located, [day for day in days if day not in gone])
         _tell_deliveries(context, deliveries)
+        for day, segments in compacted.items():
+            context.add_asset_metadata({"compacted_segments": segments}, partition_key=day.isoformat())
         for day, shown in served.items():
             context.add_asset_metadata(numbers(shown), partition_key=day.isoformat())
 

@@ -167,7 +167,7 @@ def write_segment(folder: Path, name: str, batches: Sequence[pa.RecordBatch]) ->
     def fill(path: str) -> None:
         pq.write_table(pa.Table.from_batches(batches), path, compression="zstd")
 
-    _appear(folder, f"{name}.parquet", fill)
+    appear(folder, f"{name}.parquet", fill)
 
 
 def write_dropped(folder: Path, name: str, day: date, rows: int, reason: str) -> None:
@@ -177,7 +177,7 @@ def write_dropped(folder: Path, name: str, day: date, rows: int, reason: str) ->
     def fill(path: str) -> None:
         Path(path).write_text(told, encoding="utf-8")
 
-    _appear(folder, f"{DROPPED}{name}.json", fill)
+    appear(folder, f"{DROPPED}{name}.json", fill)
 
 
 def read_dropped(folders: Sequence[str], days: Sequence[date]) -> dict[date, int]:
@@ -205,23 +205,23 @@ def read_dropped(folders: Sequence[str], days: Sequence[date]) -> dict[date, int
     return dropped
 
 
-def _appear(folder: Path, name: str, fill: Callable[[str], None]) -> None:
+def appear(folder: Path, name: str, fill: Callable[[str], None]) -> None:
     """Fill a file under a name no reader looks for, make it durable, then give it its own name."""
     folder.mkdir(parents=True, exist_ok=True)
     unfinished = folder / f".{name}.unfinished"
     try:
         fill(str(unfinished))
-        _sync(unfinished)
+        sync(unfinished)
         os.rename(unfinished, folder / name)
     except BaseException:
         with contextlib.suppress(OSError):
             unfinished.unlink()
         raise
     with contextlib.suppress(OSError):  # the file is there: an error now must not make anybody write it twice
-        _sync(folder)
+        sync(folder)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""The serving side needs nothing but pyarrow and the standard library: the wheel as built, beside pyarrow, in an empty environment."""
+"""The serving side needs nothing but pyarrow and the standard library: the wheel, beside pyarrow, in an empty environment."""
 
 import shutil
 import subprocess
