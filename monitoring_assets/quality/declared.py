@@ -1,7 +1,7 @@
-"""The expectations a monitor's YAML adds in Great Expectations' own words, evaluated by it on each day's rows.
+"""The expectations a monitor's YAML adds in Great Expectations' own words, on each day's rows.
 
-Each day is a validation of its own, for a mean or a count is the day's: 2 ms and a few for each expectation. Only the columns
-that are named are read.
+What DuckDB can count like our own rules it counts (`counted.py`). The library evaluates all others: each day is a validation of
+its own, for a mean is the day's; 2 ms and a few for each expectation. Only the columns that are named are read.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,8 +10,9 @@ from datetime import date
 import duckdb
 
 from monitoring_assets.monitor_spec import DeclaredExpectation, MonitorSpec
+from monitoring_assets.quality.counted import counted_outcomes, rule_of
 from monitoring_assets.quality.findings import GX_SEVERITIES, Finding
-from monitoring_assets.quality.validation import Named, outcomes, suite_as_json
+from monitoring_assets.quality.validation import Named, Outcome, outcomes, suite_as_json
 from monitoring_assets.warehouse import quoted, table
 from monitoring_assets.wording import shortened
 
@@ -25,28 +26,48 @@ def evaluate_declared(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, 
         When Great Expectations does not know an expectation, refuses its arguments, or could not evaluate it.
     """
     declared = spec.quality.expectations
-    if not declared:
-        return
-    suite = suite_as_json("declared", named(spec), {})
-    columns = ", ".join(_columns_read(spec, declared))
+    rules = {place: rule for place, each in enumerate(declared) if (rule := rule_of(each, spec))}
+    found = counted_outcomes(connection, spec, rules, days) if rules else {}
+    others = [place for place in range(len(declared)) if place not in rules]
+    if others:
+        found |= _evaluated(connection, spec, others, days)
+    for day in days:
+        for place, expectation in enumerate(declared):
+            if (day, place) in found:
+                yield _finding(day, expectation, found[day, place])
+
+
+def _evaluated(
+    connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, places: Sequence[int], days: Sequence[date]
+) -> dict[tuple[date, int], Outcome]:
+    """How each day that has rows fared with the expectations at these places, by the library."""
+    every = named(spec)
+    suite = suite_as_json("declared", [every[place] for place in places], {})
+    columns = ", ".join(_columns_read(spec, [spec.quality.expectations[place] for place in places]))
+    found: dict[tuple[date, int], Outcome] = {}
     for day in days:
         frame = connection.execute(f"SELECT {columns} FROM {table(spec, 'inference_log')} WHERE day = ?", [day]).df()
         if len(frame):
-            for expectation, outcome in zip(declared, outcomes(suite, frame, spec.quality.samples), strict=True):
-                yield Finding(
-                    day=day,
-                    check="declared",
-                    column=" ~ ".join(expectation.columns) or None,
-                    severity="ok" if outcome.success else expectation.severity,
-                    observed=outcome.observed,
-                    unexpected_count=outcome.unexpected_count,
-                    unexpected_percent=outcome.unexpected_percent,
-                    partial_unexpected_list=[shortened(value) for value in outcome.partial_unexpected_list],
-                    expected=in_words(expectation),
-                    expectation=expectation.type,
-                    kwargs=expectation.arguments,
-                    success=outcome.success,
-                )
+            judged = zip(places, outcomes(suite, frame, spec.quality.samples), strict=True)
+            found |= {(day, place): outcome for place, outcome in judged}
+    return found
+
+
+def _finding(day: date, expectation: DeclaredExpectation, outcome: Outcome) -> Finding:
+    return Finding(
+        day=day,
+        check="declared",
+        column=" ~ ".join(expectation.columns) or None,
+        severity="ok" if outcome.success else expectation.severity,
+        observed=outcome.observed,
+        unexpected_count=outcome.unexpected_count,
+        unexpected_percent=outcome.unexpected_percent,
+        partial_unexpected_list=[shortened(value) for value in outcome.partial_unexpected_list],
+        expected=in_words(expectation),
+        expectation=expectation.type,
+        kwargs=expectation.arguments,
+        success=outcome.success,
+    )
 
 
 def check_declared(spec: MonitorSpec) -> None:

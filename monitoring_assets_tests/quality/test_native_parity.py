@@ -19,6 +19,8 @@ from hypothesis import given, settings
 
 from monitoring_assets.errors import NothingToExpect
 from monitoring_assets.monitor_spec import MonitorSpec
+from monitoring_assets.quality.counted import rule_of
+from monitoring_assets.quality.declared import evaluate_declared, named
 from monitoring_assets.quality.expectations import Correlation, LastEvent, ReferenceFacts, Volume
 from monitoring_assets.quality.findings import evaluate_days, measured_days
 from monitoring_assets.quality.suites import day_frame, day_suite
@@ -104,6 +106,52 @@ def test_each_kind_of_rule_is_found_broken_by_the_same_values_natively(connectio
     assert set(kinds) >= {"not_null", "in_range", "in_set", "of_type", "unique_id", "row_count", "no_outliers"}
 
 
+DECLARED = make_spec(
+    FEATURES,
+    samples=100,
+    expectations=[
+        {"type": "expect_column_values_to_not_be_null", "column": "x", "mostly": 0.5},
+        {"type": "expect_column_values_to_not_be_null", "column": "at"},
+        {"type": "expect_column_values_to_be_between", "column": "x", "min_value": 0, "max_value": 100, "mostly": 0.6},
+        {"type": "expect_column_values_to_be_between", "column": "y", "max_value": 49.0},
+        {"type": "expect_column_values_to_be_in_set", "column": "c", "value_set": ["a", "it's"], "mostly": 0.3},
+        {"type": "expect_column_values_to_be_unique", "column": "key", "mostly": 0.25},
+        {"type": "expect_table_row_count_to_be_between", "min_value": 2, "max_value": 9},
+    ],
+)
+
+
+@settings(max_examples=12, deadline=None)
+@given(rows=st.lists(ROW, min_size=1, max_size=15))
+def test_declared_expectations_are_counted_as_the_library_counts_them(connection, rows) -> None:
+    stored(connection, DECLARED, rows)
+    assert all(rule_of(each, DECLARED) for each in DECLARED.quality.expectations)
+    ours = list(evaluate_declared(connection, DECLARED, [FIRST]))
+    native = outcomes(suite_as_json("day", named(DECLARED), {}), day_frame(connection, DECLARED, FIRST), samples=1000)
+    for finding, outcome in zip(ours, native, strict=True):
+        assert finding.success == outcome.success, (finding, outcome)
+        if finding.unexpected_percent is not None:
+            assert finding.unexpected_percent == pytest.approx(outcome.unexpected_percent), (finding, outcome)
+
+
+@pytest.mark.parametrize(
+    "declared",
+    [
+        {"type": "expect_column_values_to_be_between", "column": "x", "min_value": 0, "strict_min": True},
+        {"type": "expect_column_values_to_be_between", "column": "x"},
+        {"type": "expect_column_values_to_be_between", "column": "c", "min_value": 1},
+        {"type": "expect_column_values_to_be_in_set", "column": "x", "value_set": [1, 2]},
+        {"type": "expect_column_values_to_be_in_set", "column": "c", "value_set": []},
+        {"type": "expect_column_values_to_not_be_null", "column": "x", "mostly": 5},
+        {"type": "expect_column_values_to_be_unique", "column": "x"},
+        {"type": "expect_column_mean_to_be_between", "column": "x", "min_value": 0},
+    ],
+)
+def test_what_might_differ_is_left_to_the_library(declared: dict[str, Any]) -> None:
+    spec = make_spec(FEATURES, expectations=[declared])
+    assert rule_of(spec.quality.expectations[0], spec) is None
+
+
 @pytest.mark.parametrize(("correlation", "success"), [(-0.9, True), (0.0, False), (0.9, False)])
 def test_whole_day_rules_fail_natively_when_they_fail_here(connection, correlation: float, success: bool) -> None:
     random = np.random.default_rng(3)
@@ -183,17 +231,19 @@ def test_findings_are_stored_in_the_terms_of_great_expectations(tmp_path) -> Non
     assert rest == [False, 30, 10.0, ["Atlantis"], "moderate" if arguments["mostly"] < 0.95 else "minor"]
 
 
-def test_daily_checks_do_not_import_great_expectations_unless_the_yaml_declares_some(tmp_path) -> None:
+def test_daily_checks_do_not_import_great_expectations_while_what_the_yaml_declares_can_be_counted(tmp_path) -> None:
     with judged_monitor(tmp_path, {DAY: related(DAY)}):
         pass
     code = (
         "import sys\nfrom datetime import date\nfrom pathlib import Path\n"
         "from monitoring_assets.quality.daily_findings import judge_days\n"
         "from monitoring_assets_tests.example_monitor import example_spec, example_warehouse\n"
-        f"home = Path({str(tmp_path)!r})\nspec = example_spec(home, reference={{'path': 'reference.parquet'}})\n"
+        "declared = {'expectations': [{'type': 'expect_table_row_count_to_be_between', 'min_value': 1}]}\n"
+        f"home = Path({str(tmp_path)!r})\n"
+        "spec = example_spec(home, reference={'path': 'reference.parquet'}, quality=declared)\n"
         "with example_warehouse(home, spec) as connection:\n"
         f"    found = judge_days(connection, spec, [date.fromisoformat('{DAY}')])\n"
-        "print(len(found) > 20, 'great_expectations' in sys.modules)"
+        "print({f.check for f in found} >= {'declared', 'not_null'}, 'great_expectations' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "True False\n"
