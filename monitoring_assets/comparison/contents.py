@@ -32,8 +32,8 @@ Counts = tuple[int, int, int, str | None, str | None]
 
 @dataclass(frozen=True)
 class Contents:
-    """`family` is one of `FAMILIES`, or None for what cannot be compared. `values` are the first rows. Of text: how many values
-    it has, how many of them are numbers and how many marks, a mark, and a value that is neither."""
+    """`family` is one of `FAMILIES`, or None for what cannot be compared. `values` are the first rows. Of text that may be
+    numbers: how many values it has, how many of them are numbers and how many marks, a mark, and a value that is neither."""
 
     family: str | None
     values: pa.ChunkedArray
@@ -60,21 +60,31 @@ def contents(connection: duckdb.DuckDBPyConnection, table: Table, names: Collect
     selected = ", ".join(f"{table.sql[name]} AS c{place}" for place, name in enumerate(known))
     head = connection.sql(f"SELECT {selected or 'NULL'} FROM {table.relation} LIMIT {HEAD_ROWS}").to_arrow_table()
     values = {name: head[f"c{place}"] for place, name in enumerate(known)}
-    texts = [name for name in known if families[name] == "text"]
-    counts = _counts(connection, table, texts, f"(SELECT * FROM {table.relation} LIMIT {HEAD_ROWS})")
-    # Text whose first rows are missing, or mostly numbers, is read whole.
-    is_whole = head.num_rows < HEAD_ROWS
-    doubtful = [] if is_whole else [name for name in texts if 2 * (counts[name][1] + counts[name][2]) >= counts[name][0]]
-    counts |= _counts(connection, table, doubtful, table.relation)
+    doubtful = [name for name in known if families[name] == "text" and not _is_plain_text(values[name])]
+    counts = _counts(connection, table, doubtful)
     found = {}
     for name, family in families.items():
-        counted = counts.get(name, (0, 0, 0, None, None))
+        counted = counts.get(name, (1, 0, 0, None, None))
         is_nothing = family == "text" and counted[0] == 0
         found[name] = Contents("nothing" if is_nothing else family, values.get(name, pa.chunked_array([[]], pa.null())), *counted)
     return found
 
 
-def _counts(connection: duckdb.DuckDBPyConnection, table: Table, names: list[str], rows: str) -> dict[str, Counts]:
+def _is_plain_text(values: pa.ChunkedArray) -> bool:
+    """Whether the first different values are mostly neither numbers nor marks; else the column is read whole."""
+    different = [str(value) for value in values.unique().drop_null()[:50].to_pylist()]
+    return 2 * sum(_may_be_number(text) for text in different) < len(different)
+
+
+def _may_be_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return text.strip().lower() in MISSING_MARKS
+    return True
+
+
+def _counts(connection: duckdb.DuckDBPyConnection, table: Table, names: list[str]) -> dict[str, Counts]:
     """Of text columns, what `Contents` says of text."""
     wanted = []
     for name in names:
@@ -86,7 +96,7 @@ def _counts(connection: duckdb.DuckDBPyConnection, table: Table, names: list[str
         ]  # fmt: skip
     if not wanted:
         return {}
-    found = connection.execute(f"SELECT {', '.join(wanted)} FROM {rows}").fetchall()[0]
+    found = connection.execute(f"SELECT {', '.join(wanted)} FROM {table.relation}").fetchall()[0]
     return {name: found[5 * place : 5 * place + 5] for place, name in enumerate(names)}
 
 

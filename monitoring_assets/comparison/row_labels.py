@@ -36,16 +36,15 @@ def row_label(
 ) -> str | None:
     """Why a column is left out as a label of rows; None where it is a feature, or may be one."""
     families = {side.family for side in held}
+    are_whole = families == {"number"} and all("INT" in table.types[name] for table in tables)
     sides = [_Side(connection, table, name, contents) for table, contents in zip(tables, held, strict=True)]
-    if len(families) > 1 or min(len(side.values) for side in sides) < MINIMUM_VALUES:
+    if not (are_whole or families in ({"text"}, {"time"})) or min(len(side.values) for side in sides) < MINIMUM_VALUES:
         return None
     if families == {"text"}:
         is_id = all(side.values.nunique() >= DISTINCT * len(side.values) for side in sides)
         is_id = is_id and all(side.distinct_share() >= DISTINCT for side in sides)
         return "nearly every value is another" if is_id else None
-    if families == {"time"}:
-        return _label_of_times(*sides)
-    return _label_of_numbers(*sides) if all("INT" in table.types[name] for table in tables) else None
+    return _label_of_numbers(*sides) if are_whole else _label_of_times(*sides)
 
 
 @dataclass(frozen=True)
