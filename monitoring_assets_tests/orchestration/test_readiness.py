@@ -96,3 +96,21 @@ def test_a_monitor_of_many_rows_and_a_long_reference_passes(tmp_path) -> None:
         found = judged(monitor)
     assert found.passed
     assert found.description == "5 of 5 columns can alarm (about 300 rows a day, 14 reference days)"
+
+
+def test_neither_does_a_range_of_the_log_with_such_a_feature_stop_the_monitor(tmp_path) -> None:
+    for day in (*REFERENCE, DAY):
+        write_day(tmp_path, day, frame=example_rows(day, 48).assign(empty=float("nan")))
+    features = {"amount": {"kind": "numeric"}, "empty": {"kind": "numeric"}}
+    settings = {"features": features, "prediction": {"score": "score"}, "start_day": str(REFERENCE[0])}
+    with dg.DagsterInstance.ephemeral() as instance:
+        reference = {"first_day": str(REFERENCE[0]), "last_day": str(REFERENCE[-1])}
+        drift = {"windows_days": [1], "numeric_methods": ["ks", "psi"]}
+        monitor = DagsterMonitor(tmp_path, instance, reference=reference, drift=drift, **settings)
+        ends = {"dagster/asset_partition_range_start": str(REFERENCE[0]), "dagster/asset_partition_range_end": str(REFERENCE[-1])}
+        succeeded(monitor.materialise("inference_log", tags=ends))
+        succeeded(monitor.materialise("reference_baseline"))
+        succeeded(monitor.run_days("daily", DAY))
+        found = monitor.check("drift_scores", "drift_within_threshold", DAY).evaluation
+    assert "empty (no values in the reference)" in found.description
+    assert found.metadata["judged_columns"].value >= 3  # the other feature, the score and its confidence
