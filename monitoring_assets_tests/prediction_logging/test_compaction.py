@@ -24,13 +24,7 @@ COLUMNS = {"amount": "numeric", "items": "numeric", "country": "categorical"}
 
 def write_segments(root: Path, segments: int = SEGMENTS, start: int = 0) -> Path:
     """As many segments of the day, each of a few rows, two of them with text where a number belongs; an hour old."""
-    names = {
-        "id": "id",
-        "event_time": "at",
-        "predicted_class": "predicted",
-        "model_version": "model",
-        "time_zone": "America/New_York",
-    }
+    names = {"id": "id", "event_time": "at", "predicted_class": "predicted", "model_version": "model"}
     noon = datetime(FIRST.year, FIRST.month, FIRST.day, 17, tzinfo=UTC)
     with PredictionLogger(root, COLUMNS, flush_seconds=3600, time_zone="America/New_York", **names) as logger:
         for segment in range(start, start + segments):
