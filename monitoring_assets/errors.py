@@ -85,5 +85,9 @@ class ChampionMissing(PermanentError):
     """Serving or comparing needs a champion and none is registered."""
 
 
+class FunctionMissing(PermanentError):
+    """A function that the YAML names by its dotted path cannot be imported."""
+
+
 class NotEnoughLabels(PermanentError):
     """Training or gating needs more labelled rows than there are."""

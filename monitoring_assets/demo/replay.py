@@ -85,7 +85,7 @@ class Replay:
     def _last_verdict(self) -> str:
         found = self.warehouse.query(
             f"SELECT verdict, candidate_version FROM {table(self.spec, 'retrain_decisions')} WHERE verdict IS NOT NULL "
-            "ORDER BY day DESC, candidate_version::INTEGER DESC LIMIT 1"
+            "ORDER BY day DESC, TRY_CAST(candidate_version AS INTEGER) DESC LIMIT 1"
         )
         return "candidate {candidate_version} {verdict}".format(**found.iloc[0]) if len(found) else "retrained"
 
@@ -94,7 +94,7 @@ def summarise(spec: MonitorSpec, warehouse: Warehouse, static: pd.DataFrame, sec
     """What the loop did and what it was worth: retrains with reasons and verdicts, AUC of both models by month."""
     decisions = warehouse.query(
         f"SELECT day, reason, verdict, verdict_reason, candidate_version FROM {table(spec, 'retrain_decisions')} "
-        "WHERE verdict IS NOT NULL ORDER BY candidate_version::INTEGER"
+        "WHERE verdict IS NOT NULL ORDER BY TRY_CAST(candidate_version AS INTEGER)"
     )
     skipped = warehouse.query(
         f"SELECT count(*) AS n FROM {table(spec, 'retrain_decisions')} WHERE NOT retrain AND reason NOT LIKE 'nothing to do%'"

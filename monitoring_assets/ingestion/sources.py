@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -33,6 +32,7 @@ from monitoring_assets.ingestion.files import (
 from monitoring_assets.ingestion.postgres import Database, QueryFailed
 from monitoring_assets.monitor_spec import MonitorSpec, Source
 from monitoring_assets.monitor_spec.sources import FORMATS
+from monitoring_assets.user_functions import load_function
 from monitoring_assets.warehouse import quoted, transaction
 
 if TYPE_CHECKING:
@@ -256,23 +256,8 @@ def _reading_days(spec: MonitorSpec, source: Source) -> Iterator[Callable[[date]
 
 
 def load_reader(dotted_path: str) -> DayReader:
-    """The function a dotted path names.
-
-    Raises
-    ------
-    SourceUnreadable
-        When the module cannot be imported, or holds no such function.
-    """
-    module_name, _, function = dotted_path.rpartition(".")
-    expected = f"reader {dotted_path!r} must name a function (day, options) -> rows"
-    try:
-        reader = getattr(import_module(module_name), function, None)
-    except Exception as error:  # whatever the user's module does at import
-        raise SourceUnreadable(f"{expected}; importing {module_name!r} failed: {_shown(error)}.") from error
-    if not callable(reader):
-        found = f"has no {function!r}" if reader is None else f"holds a {type(reader).__name__} called {function!r}"
-        raise SourceUnreadable(f"{expected}; module {module_name!r} {found}. Correct `reader` in the monitor's YAML.")
-    return cast(DayReader, reader)
+    """The function a dotted path names; SourceUnreadable where there is none."""
+    return cast(DayReader, load_function(dotted_path, "reader", "(day, options) -> rows", SourceUnreadable))
 
 
 def _as_paths(given: Any) -> list[str] | None:

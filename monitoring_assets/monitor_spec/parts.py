@@ -17,12 +17,15 @@ NonNegative = Annotated[float, Field(ge=0)]
 def _importable_module(path: str) -> str:
     if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", path):
         raise ValueError(f"must be a dotted path package.module.function, found {path!r}")
-    try:
-        found = find_spec(path.split(".", maxsplit=1)[0])
-    except (ImportError, ValueError):
-        found = None
-    if found is None:
-        raise ValueError(f"no module {path.split('.', maxsplit=1)[0]!r} is installed, named by {path!r}")
+    package, module = path.split(".", maxsplit=1)[0], path.rpartition(".")[0]
+    for name in (package, module):
+        try:
+            # Imports the packages around a module, never the module itself, which may be as heavy as it likes.
+            found = find_spec(name)
+        except Exception as error:  # whatever the user's package does when it is imported
+            raise ValueError(f"looking for module {name!r}, named by {path!r}, failed: {type(error).__name__}: {error}") from None
+        if found is None:
+            raise ValueError(f"no module {name!r} is installed, named by {path!r}")
     return path
 
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 DECISION_TAG = "monitoring_assets/decision"
 READINESS_CHECK = "can_be_monitored"
+# Set by a person on a retrain whose registry is lost for good.
+START_OVER_TAG = "monitoring_assets/start_over"
 
 
 def build_model_assets(spec: MonitorSpec) -> list[dg.AssetsDefinition]:
@@ -55,6 +57,7 @@ def _reference_baseline(spec: MonitorSpec) -> dg.AssetsDefinition:
 
         with errors_for_dagster():
             check_declared(spec)
+            _require_functions(spec)
             with monitoring_home.connect(spec) as connection:
                 baseline = build_reference_baseline(connection, monitoring_home.located(spec))
             found = _readiness_of(monitoring_home, spec, baseline)
@@ -65,6 +68,18 @@ def _reference_baseline(spec: MonitorSpec) -> dg.AssetsDefinition:
         )
 
     return reference_baseline
+
+
+def _require_functions(spec: MonitorSpec) -> None:
+    """Who sets a monitor up learns of a missing function at once, not at the first retrain, weeks later."""
+    from monitoring_assets.ingestion.sources import load_reader
+    from monitoring_assets.retraining.training import load_trainer
+
+    if can_retrain(spec):
+        load_trainer(spec.trainer)
+    for source in (spec.log, spec.labels):
+        if source is not None and source.reader is not None:
+            load_reader(source.reader)
 
 
 def _model_candidate(spec: MonitorSpec) -> dg.AssetsDefinition:
@@ -89,7 +104,11 @@ def _model_candidate(spec: MonitorSpec) -> dg.AssetsDefinition:
             with monitoring_home.connect(spec):
                 pass  # the tables exist from here on
             version, candidate, plan = train(
-                monitoring_home.warehouse, Registry(monitoring_home.folder), located, _decision_id(context)
+                monitoring_home.warehouse,
+                Registry(monitoring_home.folder),
+                located,
+                _decision_id(context),
+                starts_over=context.run.tags.get(START_OVER_TAG) == "yes",
             )
         shown: dict[str, Any] = {
             "model_version": version,

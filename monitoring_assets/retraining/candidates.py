@@ -21,6 +21,7 @@ from monitoring_assets.performance.daily_metrics import labelled_predictions
 from monitoring_assets.performance.realised import PRIMARY_METRIC, realised_metrics
 from monitoring_assets.retraining.decisions import find_verdict, store_verdict
 from monitoring_assets.retraining.gate import Verdict, judge
+from monitoring_assets.retraining.lost_models import require_registry_of_the_champion
 from monitoring_assets.retraining.registry import CHALLENGER, PREVIOUS, RegisteredVersion, Registry
 from monitoring_assets.retraining.training import Candidate, load_trainer, predict, train_candidate
 from monitoring_assets.warehouse import Warehouse, quoted, table, transaction
@@ -45,15 +46,20 @@ class Outcome:
     baseline: Baseline | None
 
 
-def train(warehouse: Warehouse, registry: Registry, spec: MonitorSpec, decision_id: str) -> tuple[str, Candidate, TrainingPlan]:
+def train(
+    warehouse: Warehouse, registry: Registry, spec: MonitorSpec, decision_id: str, *, starts_over: bool = False
+) -> tuple[str, Candidate, TrainingPlan]:
     """Train a candidate on the newest labelled days before the gate's, and register it as the challenger.
 
     Raises
     ------
     NotEnoughLabels
         When there are too few labelled rows.
+    ChampionMissing
+        When the registry has lost the models the warehouse knows, unless the caller `starts_over` without them.
     """
     with warehouse.connect() as connection:
+        require_registry_of_the_champion(connection, registry, spec, starts_over=starts_over)
         plan = plan_training(connection, spec)
         frame = labelled_features(connection, spec, plan.first_day, plan.last_day)
     features = frame[list(spec.features)]
@@ -115,6 +121,8 @@ def gate(warehouse: Warehouse, registry: Registry, spec: MonitorSpec, decision_i
     challenger = registry.find(spec.name, CHALLENGER)
     if challenger is None:
         raise ChampionMissing(f"{spec.name} has no challenger to judge. Materialise {spec.name}/model_candidate first.")
+    with warehouse.connect() as connection:
+        require_registry_of_the_champion(connection, registry, spec)
     champion = registry.champion(spec.name)
     if champion is not None and champion.version == challenger.version:  # killed half-way through its promotion
         champion = registry.find(spec.name, PREVIOUS)

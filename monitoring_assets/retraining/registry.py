@@ -7,7 +7,9 @@ used, which leaves no global tracking URI or active run behind; it is imported i
 
 import logging
 import os
+import sqlite3
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
@@ -21,6 +23,16 @@ import pandas as pd
 from monitoring_assets.errors import ChampionMissing
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
+
+ARTIFACTS = "mlflow_artifacts"
+# Where MLflow's store holds addresses of files below an experiment's `artifact_location`.
+ADDRESSES = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "source"),
+    ("model_versions", "storage_location"),
+)
 
 # Stated, because MLflow otherwise loads the model in another process to find them: 5 s a registration.
 MODEL_REQUIREMENTS = ("mlflow", "scikit-learn", "skops", "cloudpickle", "pandas", "numpy")
@@ -59,7 +71,25 @@ class Registry:
         from mlflow import MlflowClient
 
         self.data_home.mkdir(parents=True, exist_ok=True)
+        self._follow_the_folder()
         return MlflowClient(tracking_uri=self.tracking_uri, registry_uri=self.tracking_uri)
+
+    def _follow_the_folder(self) -> None:
+        """Rewrite where MLflow keeps its files, if the data folder was moved: it stores absolute addresses, and has no call that
+        changes them. A folder without the files is left alone, for they may still lie where the store says."""
+        artifacts = self.data_home / ARTIFACTS
+        if not self.store.exists() or not artifacts.exists():
+            return
+        with closing(sqlite3.connect(self.store)) as store, store:
+            known = store.execute("SELECT name FROM sqlite_master WHERE name = 'experiments'").fetchone()
+            found = store.execute("SELECT DISTINCT artifact_location FROM experiments").fetchall() if known else []
+            here = artifacts.as_uri()
+            for old in [old for (old,) in found if old and old != here and old.endswith(f"/{ARTIFACTS}")]:
+                for table, column in ADDRESSES:
+                    store.execute(
+                        f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE substr({column}, 1, ?) = ?",
+                        [here, len(old) + 1, len(old), old],
+                    )
 
     def register(
         self,
@@ -109,7 +139,7 @@ class Registry:
         experiment = self._client.get_experiment_by_name(monitor)
         if experiment is not None:
             return str(experiment.experiment_id)
-        location = (self.data_home / "mlflow_artifacts").as_uri()
+        location = (self.data_home / ARTIFACTS).as_uri()
         return str(self._client.create_experiment(monitor, artifact_location=location))
 
     def _log_model(self, model: Any, sample: pd.DataFrame, experiment_id: str, run_id: str) -> Any:

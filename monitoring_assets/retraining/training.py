@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
 from hashlib import sha256
-from importlib import import_module
 from inspect import signature
 from operator import methodcaller
 from typing import Any
@@ -22,6 +21,7 @@ import pandas as pd
 
 from monitoring_assets.errors import NotEnoughLabels, PermanentError
 from monitoring_assets.performance.realised import PRIMARY_METRIC, Task, realised_metrics
+from monitoring_assets.user_functions import load_function
 
 # What `trainer` in the YAML names: (features, target, task) -> fitted model. One that also has a parameter `sample_weight` is
 # given by it how many rows each row stands for, where the monitor's log is a sample.
@@ -121,28 +121,8 @@ def takes_weights(trainer: Trainer) -> bool:
 
 
 def load_trainer(dotted_path: str) -> Trainer:
-    """The function a dotted path names.
-
-    Raises
-    ------
-    TrainerUnusable
-        When the module cannot be imported, or has no such function.
-
-    Examples
-    --------
-    >>> load_trainer("monitoring_assets.retraining.training.gradient_boosting").__name__
-    'gradient_boosting'
-    """
-    module_name, _, function = dotted_path.rpartition(".")
-    expected = f"trainer {dotted_path!r} must name a function (features, target, task) -> fitted model"
-    try:
-        trainer = getattr(import_module(module_name), function, None)
-    except (ImportError, ValueError) as error:
-        raise TrainerUnusable(f"{expected}; module {module_name!r} cannot be imported: {error}") from error
-    if not callable(trainer):
-        found = f"has no {function!r}" if trainer is None else f"holds a {type(trainer).__name__} called {function!r}"
-        raise TrainerUnusable(f"{expected}; module {module_name!r} {found}. Correct `trainer` in the monitor's YAML.")
-    return trainer
+    """The function a dotted path names; TrainerUnusable where there is none."""
+    return load_function(dotted_path, "trainer", "(features, target, task) -> fitted model", TrainerUnusable)
 
 
 def predict(model: Any, features: pd.DataFrame, task: Task) -> np.ndarray:

@@ -428,12 +428,19 @@ def test_a_transient_error_of_a_function_reaches_the_caller_who_tries_again(tmp_
 
 @pytest.mark.parametrize(
     ("path", "says"),
-    [("test_nowhere", "has no 'test_nowhere'"), ("HERE", "holds a str"), ("nowhere.read", "No module named")],
+    [("test_nowhere", "has no 'test_nowhere'"), ("HERE", "holds a str")],
 )
 def test_a_function_that_cannot_be_had_is_named_with_the_remedy(tmp_path, path, says):
     with pytest.raises(SourceUnreadable, match="must name a function \\(day, options\\)") as failed:
         ingest(tmp_path, [FIRST], log={"reader": f"{HERE}.{path}"})
     assert says in str(failed.value)
+
+
+def test_a_reader_whose_module_is_missing_is_named_when_the_monitor_is_loaded(tmp_path):
+    with pytest.raises(ValueError, match=r"log[.]reader\n.*'nowhere_at_all[.]read'"):
+        example_spec(tmp_path, log={"reader": "nowhere_at_all.read"})
+    with pytest.raises(ValueError, match=r"looking for module .* failed: ModuleNotFoundError"):
+        example_spec(tmp_path, log={"reader": f"{HERE}.nowhere.read"})
 
 
 def read_labels(day, options):

@@ -15,7 +15,7 @@ import pytest
 from monitoring_assets import warehouse
 from monitoring_assets.monitor_spec import days_between
 from monitoring_assets_tests.dagster_monitor import DagsterMonitor, failure_of, succeeded
-from monitoring_assets_tests.example_monitor import example_rows, write_day, write_labels, write_reference
+from monitoring_assets_tests.example_monitor import example_rows, example_spec, write_day, write_labels, write_reference
 
 ROWS = 200
 GOOD, CORRUPT, EMPTY, NULLS, CONSTANT, MISSING = DAYS = days_between(date(2026, 3, 10), date(2026, 3, 15))
@@ -191,3 +191,21 @@ def test_an_impossible_home_is_a_failure_that_names_it_and_the_variable(tmp_path
         told = failure_of(DagsterMonitor(tmp_path / home, instance, **SETTINGS).materialise("reference_baseline"))
     assert f"WarehouseUnusable: the data folder {tmp_path / home} cannot be made" in told
     assert "Set MONITORING_ASSETS_HOME" in told
+
+
+@pytest.mark.parametrize(
+    ("setting", "path"),
+    [("trainer", "monitoring_assets_tests.orchestration.trainers.absent"), ("labels", "json.no_such_reader")],
+)
+def test_a_function_that_is_missing_is_named_when_the_baseline_is_made(tmp_path: Path, setting: str, path: str) -> None:
+    write_reference(tmp_path, REFERENCE, ROWS)
+    named = {"trainer": path} if setting == "trainer" else {"labels": {"reader": path}}
+    with dg.DagsterInstance.ephemeral() as instance:
+        told = failure_of(DagsterMonitor(tmp_path, instance, **SETTINGS | named).materialise("reference_baseline"))
+    assert repr(path) in told
+    assert f"has no {path.rpartition('.')[2]!r}" in told
+
+
+def test_a_module_that_is_missing_is_named_when_definitions_load(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"no module 'monitoring_assets_tests[.]no_trainers' is installed"):
+        example_spec(tmp_path, trainer="monitoring_assets_tests.no_trainers.train")

@@ -14,7 +14,7 @@ import pytest
 from monitoring_assets.monitor_spec import days_between
 from monitoring_assets.retraining import candidates
 from monitoring_assets.retraining.registry import CHALLENGER, PREVIOUS, Registry
-from monitoring_assets_tests.dagster_monitor import DagsterMonitor, failure_of, succeeded
+from monitoring_assets_tests.dagster_monitor import QUIET, DagsterMonitor, failure_of, succeeded
 from monitoring_assets_tests.example_monitor import example_rows, learnable_labels, write_day, write_labels, write_reference
 
 ROWS = 120
@@ -230,3 +230,25 @@ def test_a_regression_runs_the_loop(tmp_path: Path) -> None:
         shown = monitor.metadata("champion")
         assert shown["verdict"].value == "promoted"
         assert shown["candidate_rmse"].value < 0.001 < 100 < shown["champion_rmse"].value
+
+
+def test_a_lost_registry_is_named_and_no_candidate_is_promoted_without_a_gate(monitor: DagsterMonitor) -> None:
+    before = monitor.tables("baselines", "retrain_decisions")
+    (monitor.home / "mlflow.db").unlink()
+    told = failure_of(monitor.retrain())
+    assert "the warehouse knows version 1 of model 'example' as promoted" in told
+    assert "Restore mlflow.db and mlflow_artifacts/ from a backup" in told
+    assert monitor.tables("baselines", "retrain_decisions") == before
+
+
+def test_whoever_asks_to_start_over_gets_a_first_champion_and_keeps_the_history(monitor: DagsterMonitor) -> None:
+    (monitor.home / "mlflow.db").unlink()
+    job = monitor.definitions.resolve_job_def("example_retrain")
+    tags = {"monitoring_assets/start_over": "yes"}
+    succeeded(job.execute_in_process(instance=monitor.instance, tags=tags, run_config=QUIET, raise_on_error=False))
+    assert aliases(monitor.home)["champion"] == "1"
+    versions = monitor.rows(
+        "SELECT candidate_version, verdict FROM example.retrain_decisions WHERE verdict IS NOT NULL ORDER BY 1"
+    )
+    assert versions == [("1", "promoted"), ("lost 1", "promoted")]
+    assert [version for _, version, _ in baselines(monitor)] == [None, "lost 1", "1"]

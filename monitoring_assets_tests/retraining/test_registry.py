@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 from datetime import date
 from pathlib import Path
 from urllib.parse import urlparse
@@ -189,3 +190,21 @@ def test_a_second_registry_of_the_folder_sees_the_champion(registry: Registry, t
     monitor, first, _ = two_versions
     registry.promote(monitor, first)
     assert Registry(registry.data_home).champion(monitor) == registry.champion(monitor)
+
+
+@pytest.mark.parametrize("how", ["moved", "copied"])
+def test_a_data_folder_that_was_moved_still_has_its_models_and_takes_new_ones(tmp_path: Path, model, how: str) -> None:
+    old, new = tmp_path / "old home", tmp_path / "elsewhere" / "new home"
+    first = register(Registry(old), "moving", model)
+    Registry(old).promote("moving", first)
+    if how == "moved":
+        shutil.move(old, new)
+    else:
+        shutil.copytree(old, new)
+        shutil.rmtree(old / "mlflow_artifacts")
+    after = Registry(new)
+    expected = predict(model, ROWS, "classification")
+    assert np.array_equal(predict(after.load("moving"), ROWS, "classification"), expected)
+    second = register(after, "moving", model)
+    assert np.array_equal(predict(after.load("moving", second), ROWS, "classification"), expected)
+    assert not (old / "mlflow_artifacts").exists()

@@ -112,11 +112,11 @@ def test_a_classifier_without_probabilities_is_refused(features: pd.DataFrame, t
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("no_such_package.train", "module 'no_such_package' cannot be imported"),
-        ("monitoring_assets.no_module.train", "cannot be imported"),
+        ("no_such_package.train", "importing 'no_such_package' failed: ModuleNotFoundError"),
+        ("monitoring_assets.no_module.train", "importing 'monitoring_assets.no_module' failed"),
         ("monitoring_assets.retraining.training.absent", "has no 'absent'"),
         ("monitoring_assets.retraining.training.FOLDS", "holds a int called 'FOLDS'"),
-        ("nodots", "cannot be imported"),
+        ("nodots", "importing '' failed"),
     ],
 )
 def test_a_wrong_trainer_path_is_named_with_what_is_missing(path: str, message: str) -> None:
