@@ -52,7 +52,7 @@ def measured_cost(
         return
     seconds = (seconds_before + time.perf_counter() - begun) / len(days)
     delivered = _source_bytes(connection, spec, asset, days)
-    per_row = bytes_per_row(connection, spec, [asset])[asset]
+    per_row = _estimated_bytes_per_row(connection, spec, asset)
     rows = dict(
         connection.execute(
             f"SELECT day, count(*) FROM {table(spec, asset)} WHERE day IN (SELECT unnest(?::DATE[])) GROUP BY day", [list(days)]
@@ -69,6 +69,18 @@ def measured_cost(
             f"INSERT INTO {target} BY NAME SELECT {columns}",
             [(c.day, asset, c.seconds, len(days), c.source_bytes, c.stored_rows, c.stored_bytes) for c in found],
         )
+
+
+def _estimated_bytes_per_row(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, asset: str) -> float | None:
+    """As measured last. Measuring reads the layout of the whole table, so it is done as often as the rows double."""
+    ((rows, rows_before, per_row),) = connection.execute(
+        f"SELECT (SELECT count(*) FROM {table(spec, asset)}), sum(stored_rows), "
+        f"arg_max(stored_bytes / stored_rows, day) FILTER (stored_bytes > 0) FROM {table(spec, 'costs')} WHERE asset = ?",
+        [asset],
+    ).fetchall()
+    if per_row is None or rows.bit_length() > int(rows_before).bit_length():
+        return bytes_per_row(connection, spec, [asset])[asset]
+    return float(per_row)
 
 
 def _source_bytes(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, asset: str, days: Sequence[date]) -> dict[date, int]:

@@ -4,13 +4,16 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 
 import dagster as dg
+import duckdb
 import pytest
 
-from monitoring_assets.monitor_spec import days_between
+from monitoring_assets.monitor_spec import MonitorSpec, days_between
 from monitoring_assets.reporting.costs_terminal import as_lines
+from monitoring_assets.retention import costs
 from monitoring_assets.retention.costs import bytes_per_row, cost_report, measured_cost
 from monitoring_assets_tests.dagster_monitor import DagsterMonitor, succeeded
 from monitoring_assets_tests.example_monitor import example_rows, example_spec, example_warehouse, write_day, write_labels
@@ -99,6 +102,27 @@ def test_what_fails_costs_nothing_that_is_told(tmp_path: Path) -> None:
         with pytest.raises(ZeroDivisionError), measured_cost(connection, spec, "labels", DAYS):
             raise ZeroDivisionError
         assert connection.execute("SELECT count(*) FROM example.costs").fetchall() == [(0,)]
+
+
+def test_the_layout_of_a_table_is_read_when_its_rows_have_doubled_and_not_every_day(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[date] = []
+
+    def counted(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, names: list[str]) -> dict[str, float | None]:
+        measured.append(day)
+        return bytes_per_row(connection, spec, names)
+
+    monkeypatch.setattr(costs, "bytes_per_row", counted)
+    spec = example_spec(tmp_path)
+    days = days_between(date(2026, 3, 1), date(2026, 4, 9))
+    with example_warehouse(tmp_path, spec) as connection:
+        for day in days:
+            with measured_cost(connection, spec, "inference_log", [day]) as cost:
+                connection.execute("INSERT INTO example.inference_log (day, id) SELECT ?, uuid() FROM range(1000)", [day])
+        exact = bytes_per_row(connection, spec, ["inference_log"])["inference_log"]
+    assert [days.index(day) + 1 for day in measured] == [1, 2, 3, 5, 9, 17, 33]  # thousands of rows: past 1,024, 2,048, ...
+    assert cost[0].stored_bytes == pytest.approx(1000 * exact, rel=0.5)
 
 
 def test_an_estimate_of_the_bytes_of_a_table_is_what_the_file_grows_by(tmp_path: Path) -> None:
