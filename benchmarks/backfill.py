@@ -38,8 +38,8 @@ def main() -> None:
             backfill(copy)
             seconds, after = time.monotonic() - started, digests(copy)
             changed = [name for name in TABLES if after[name] != before[name]]
-            told = f"changed: {', '.join(changed)}" if changed else "every table as it was"
-            print(f"{attempt} backfill of 306 days x 5 assets, 12 checks: {seconds:.1f} s; {told}", flush=True)
+            outcome = f"changed: {', '.join(changed)}" if changed else "every table as it was"
+            print(f"{attempt} backfill of 306 days x 5 assets, 12 checks: {seconds:.1f} s; {outcome}", flush=True)
             before = after
 
 

@@ -1,5 +1,5 @@
 """What every daily asset does around its one pure call: open the warehouse, leave days alone whose raw rows are gone, measure
-what the work costs, tell it."""
+what the work costs and show it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,10 +24,10 @@ def daily_work(
     reads_rows: bool = False,
     seconds_before: float = 0.0,
 ) -> Iterator[tuple[duckdb.DuckDBPyConnection, list[date]]]:
-    """A connection and the days to work on; their cost is stored and told when the work has succeeded.
+    """A connection and the days to work on; their cost is stored and shown when the work has succeeded.
 
-    With `reads_rows` the days whose raw rows were deleted are left out, and that is told: worked on without rows, what is stored
-    of them would be replaced by nothing. `seconds_before` is what was spent on them before, without the warehouse.
+    With `reads_rows` the days whose raw rows were deleted are left out, and their metadata says so: without rows, what is
+    stored of them would be replaced by nothing. `seconds_before` is what was spent on them before, without the warehouse.
     """
     from monitoring_assets.retention.costs import measured_cost
     from monitoring_assets.retention.forgetting import forgotten_days, why_forgotten

@@ -1,4 +1,4 @@
-"""Reading days again as Dagster runs, after a source was mended, so that the UI shows them and what depends on them follows."""
+"""Reading days again as Dagster runs, once their source is corrected: the UI shows them, and what depends on them follows."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ from monitoring_assets.orchestration.resources import MONITORING_HOME
 
 
 def reingest(spec: MonitorSpec, definitions: dg.Definitions, chosen: Chosen) -> Iterator[str]:
-    """Materialise the chosen days of the quarantine and all that depends on them, and tell what became of the rows.
+    """Materialise the chosen days of the quarantine and all that depends on them, and report the outcome.
 
     The log of a day is read with the daily assets; its labels after it, because a label needs its prediction.
     """
@@ -29,7 +29,7 @@ def reingest(spec: MonitorSpec, definitions: dg.Definitions, chosen: Chosen) -> 
         for job, of_job in (("daily", days.get("inference_log", [])), ("labels", of_labels)):
             for first, last in ranges(of_job):
                 failures: list[str] = []
-                with _told(failures):
+                with _collected(failures):
                     driver.run_days(job, str(first), str(last))
                 yield from (f"{first} to {last}, {spec.name}_{job}: {failure}" for failure in failures)
     with MONITORING_HOME.connect(spec) as connection:
@@ -37,8 +37,8 @@ def reingest(spec: MonitorSpec, definitions: dg.Definitions, chosen: Chosen) -> 
 
 
 @contextmanager
-def _told(failures: list[str]) -> Iterator[None]:
-    """A run that fails is told, and the next one goes on; its events are in the instance."""
+def _collected(failures: list[str]) -> Iterator[None]:
+    """The failure of a run, so that the next one goes on; its events are in the instance."""
     try:
         yield
     except dg.Failure as error:
