@@ -95,9 +95,9 @@ def common_columns(
         chosen.columns = [column for column, _ in labels.values()]
     if not chosen.columns:
         reasons = chosen.left_out | {name: _WHERE[change] for name, change in chosen.schema.items()}
-        told = ", ".join(f"{name!r} ({why})" for name, why in list(reasons.items())[:20])
+        why_not = ", ".join(f"{name!r} ({why})" for name, why in list(reasons.items())[:20])
         raise ComparisonImpossible(
-            f"{reference.name} and {current.name} have no column in common to compare: {told or 'no columns'}"
+            f"{reference.name} and {current.name} have no column in common to compare: {why_not or 'no columns'}"
         )
     chosen.notes = _notes(chosen.columns, held)
     return chosen

@@ -130,7 +130,7 @@ def _histogram(
 
 
 def _heavy(*sides: Histogram) -> set[str]:
-    """The commonest categories of both sides, as many as are told apart; those seen once are none."""
+    """The commonest categories of both sides, as many as keep their names; those seen once are none."""
     names = np.concatenate([side.support for side in sides])
     pooled = pd.Series(np.concatenate([side.counts[0] for side in sides])).groupby(names).sum()
     return set(pooled[pooled > 1].nlargest(EXACT_LIMIT).index)

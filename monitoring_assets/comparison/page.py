@@ -17,7 +17,7 @@ from monitoring_assets.profiling.histograms import Histogram
 from monitoring_assets.profiling.kernel import BUCKET_PREFIX
 from monitoring_assets.wording import listed, printable
 
-# Bars of a number's histogram, and the share of rows beyond either end that is told instead of drawn.
+# Bars of a number's histogram, and the share of rows beyond either end that the outer bars hold.
 BARS, TAIL = 30, 0.005
 # Categories drawn one by one, the commonest of both sides.
 CATEGORIES = 11
@@ -79,8 +79,9 @@ def page(report: DriftReport) -> str:
     title = f"Drift: {report.verdict}"
     sections = []
     for heading, names in (("Drifted", report.drifted), ("Not drifted", quiet)):
-        if names:
-            drawn = [name for name in names if name in report.histograms]  # all features together have no distribution to draw
+        # Columns of one table only, and all features together, have no distributions to draw.
+        drawn = [name for name in names if name in report.histograms]
+        if drawn:
             cards = "".join(_card(report, name, features.index(name)) for name in drawn)
             sections.append(f'<h2>{heading}</h2><div class="cards">{cards}</div>')
     types = [
@@ -107,12 +108,13 @@ def _table(report: DriftReport) -> str:
     heads = ("feature", "kind", "change", "worst method", "score", "threshold", "times threshold", "severity")
     rows = []
     for place, row in enumerate(report.features.itertuples()):
+        name = f'<a href="#f{place}">{_text(row.feature)}</a>' if row.feature in report.histograms else _text(row.feature)
         numbers = "".join(f'<td class="n">{number(value)}</td>' for value in (row.score, row.threshold, row.excess))
         severity = (
             f'<td class="{row.severity}">{row.severity}</td>' if row.severity else f"<td>not judged: {_text(row.reason)}</td>"
         )
         rows.append(
-            f'<tr><td><a href="#f{place}">{_text(row.feature)}</a></td><td class="k">{row.kind}</td>'
+            f'<tr><td>{name}</td><td class="k">{row.kind}</td>'
             f"<td>{_text(row.change or '')}</td>"
             f"<td>{row.method}</td>{numbers}{severity}</tr>"
         )
@@ -124,17 +126,17 @@ def _table(report: DriftReport) -> str:
 
 def _card(report: DriftReport, name: str, place: int) -> str:
     rows = report.scores[report.scores["feature"] == name].dropna(subset=["score"])
-    told = ", ".join(f"{row.method} {number(row.score)} ({number(row.threshold)})" for row in rows.itertuples())
+    scores = ", ".join(f"{row.method} {number(row.score)} ({number(row.threshold)})" for row in rows.itertuples())
     reference, current = report.histograms[name]
     severity = report.features["severity"][place]
     mark = f' · <span class="{severity}">{severity}</span>' if severity else ""
     is_time = any(column.name == name and column.types[0].startswith(("DATE", "TIMESTAMP")) for column in report.columns)
     picture = _numbers(reference, current, is_time) if reference.kind == "numeric" else _categories(reference, current)
-    return f'<div class="card" id="f{place}"><h3>{_text(name)}{mark}</h3><p>{_text(told) or "not judged"}</p>{picture}</div>'
+    return f'<div class="card" id="f{place}"><h3>{_text(name)}{mark}</h3><p>{_text(scores) or "not judged"}</p>{picture}</div>'
 
 
 def _numbers(reference: Histogram, current: Histogram, is_time: bool) -> str:
-    """Two overlaid histograms of equal bars; what lies beyond the ends is in the outer bars, missing rows are told."""
+    """Two overlaid histograms of equal bars; what lies beyond the ends is in the outer bars, missing rows below."""
     edges = _edges(reference, current)
     sides = {"reference": _on_bars(reference, edges), "current": _on_bars(current, edges)}
     tallest = max(float(shares.max(initial=0.0)) for shares in sides.values()) or 1.0

@@ -102,8 +102,8 @@ def number(value: float) -> str:
     >>> number(0.12345), number(12345.6), number(float("nan"))
     ('0.123', '12,346', '–')
     """
-    if math.isnan(value):
-        return "–"
+    if not math.isfinite(value):
+        return "–" if math.isnan(value) else "∞"
     return f"{value:,.0f}" if 1000 <= abs(value) < 1e9 else f"{value:.3g}"
 
 

@@ -88,7 +88,8 @@ def wasserstein(reference: Array, current: Array, positions: Array, gaps: Array 
     if current.shape[-1] == 0:
         return np.full(len(current), np.nan)
     gaps = gaps_between(reference, current) if gaps is None else gaps
-    moved = np.vecdot(np.abs(gaps[:, :-1]), np.diff(positions, axis=-1))
+    with np.errstate(over="ignore", invalid="ignore"):
+        moved = np.vecdot(np.abs(gaps[:, :-1]), np.diff(positions, axis=-1))
     spread = standard_deviation(reference, positions)
     with np.errstate(divide="ignore", invalid="ignore"):
         known = np.where((spread > 0) & (spread < np.inf), moved / spread, np.nan)

@@ -3,7 +3,7 @@
 A bin depends on the value alone, never on the day or on the other rows, so profiles add up exactly. A numeric grid is a range
 of equal cells whose width is a power of two, and inside its crowded parts up to `ZOOMS` finer ranges of the same make. With
 y = value * scale, floor(y) + ceil(y) is even on a cell's edge and odd inside, so values on the edges (every integer where the
-width is 1) are told from those between at the price of one rounding more, and an even cell is a single value. Other single
+width is 1) are kept apart from those between at the price of one rounding more, and an even cell is a single value. Other single
 values that are heavy, the atoms, are compared one by one. Cells are joined into bins after counting.
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 
 # A column whose reference has at most this many distinct values gets a bin for each; a categorical one names as many.
 EXACT_LIMIT = 1_000
-# Cells of the whole range and of each finer one. Cells are told apart by two keys each, and all keys must fit 16 bits: DuckDB
+# Cells of the whole range and of each finer one. Each cell has two keys, and all keys must fit 16 bits: DuckDB
 # then counts in an array instead of a hash table.
 CELLS, ZOOM_CELLS, ZOOMS = 1 << 14, 4_000, 4
 BINS = 1_200

@@ -1,7 +1,7 @@
 """The kernel: rows in, mergeable counts per day and column out.
 
 This is the only code that reads raw rows for statistics. DuckDB reads each column once for all days asked for and counts its
-cells; joining cells into bins is numpy's. What a profile row means is told in `warehouse_tables.py`; reading them back
+cells; joining cells into bins is numpy's. What a profile row means says `warehouse_tables.py`; reading them back
 is in `histograms.py`.
 """
 
@@ -332,7 +332,7 @@ def _check_weight(connection: duckdb.DuckDBPyConnection, rows: str, weight: str)
     if count:
         raise ColumnUnusable(
             f"column {weight!r} holds {count} weights that are missing, negative or not finite, such as {example}; "
-            "a weight says how many rows a row stands for: mend or leave out those rows"
+            "a weight says how many rows a row stands for: correct or leave out those rows"
         )
 
 

@@ -66,6 +66,14 @@ def test_drifted_features_come_first_and_every_feature_is_drawn() -> None:
     assert "2026-03-01" in text
 
 
+def test_a_column_of_one_table_only_is_named_and_leads_nowhere() -> None:
+    one, other = frames()
+    text, tags = drawn(one.drop(columns="at"), other.drop(columns=["at", HOSTILE]))
+    assert text.index("gone from the current table: &lt;script&gt;") < text.index("<td>schema</td>")
+    assert "<h2>Drifted</h2>" not in text
+    assert [value for name, value in tags.attributes if name == "href"] == ["#f1"]
+
+
 def test_a_page_of_nothing_judged_says_so() -> None:
     text, _ = drawn(frames()[0], frames()[1][:0])
     assert "Not judged: the current table has 0 rows, 30 needed" in text
