@@ -63,7 +63,7 @@ def shuffled_thresholds(pair: Comparison, scores: Mapping[str, float], rate: flo
         reference = _deals(pool, taken, draws)
         deals = _dealt(pair, positions, reference.astype(float), (pool - reference).astype(float))
         for method in scores:
-            squares = np.nan_to_num(to_effect(method, np.nan_to_num(deals.apply(method)[0]), dealt)) ** 2
+            squares = np.nan_to_num(to_effect(method, np.nan_to_num(deals.scores(method)), dealt)) ** 2
             limits[method] = float(np.sqrt(_limit(squares, rate)))
         if all(_is_clear(effects[m], limits[m] * np.sqrt(dealt / effective), floors[m]) for m in scores):
             break

@@ -1,18 +1,20 @@
 """Estimates thresholds from a baseline's daily profiles, so that quiet days stay quiet at any number of rows.
 
 A quiet day's score has two sources. *Sampling noise* is simulated: days drawn from the reference's own shares, scored by the
-engine itself. *Day-to-day variation* is what the reference's days show beyond that noise, each window scored against the
-reference without it. docs/statistics.md has the reasoning and the experiment. Applying thresholds is in `thresholds.py`.
+engine itself. *Day-to-day variation* is what the reference's days show beyond that noise, each scored against the reference
+without it; what longer windows may show follows, in `day_to_day.py`. docs/statistics.md has the reasoning and the experiment.
+Applying thresholds is in `thresholds.py`.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from monitoring_assets.drift import scores as engine
+from monitoring_assets.drift.day_to_day import DEGREES, Persistence, Variation, persistence, variation
 from monitoring_assets.drift.distances import Array
 from monitoring_assets.drift.thresholds import to_effect
 from monitoring_assets.drift.windows import weekdays_of_windows
@@ -27,9 +29,6 @@ DRAWS = 1_000
 COARSE_BINS = 120
 # Fewer reference days say too little about how days differ: the variance of 9 values is known to ± 50 %.
 MINIMUM_DAYS = 10
-# Degrees of freedom of the day-to-day tail, estimated within this range: 0.3 is a feature at rest on most days and far out on
-# some (rain), 10 one that moves alike on all days.
-DEGREES = (0.3, 10.0)
 # Methods that compare how many rows have a value, not which values they have; they are restless on days of their own.
 OF_ROWS = ("missingness", "new_category")
 # Stands for all values the reference has not seen; sorts behind any category.
@@ -113,23 +112,6 @@ class Noise:
         return mean, variance
 
 
-@dataclass(frozen=True)
-class Restlessness:
-    """Day-to-day variation of one score: the mean squared effect beyond noise, the shape of its tail, what that rests on."""
-
-    variation: float
-    over_dispersion: float
-    degrees: float
-    effective_windows: float
-
-    def limit(self, rate: float) -> float:
-        """The squared effect that few windows exceed: the mean times an F quantile, which says how far a new window strays
-        from the mean of few."""
-        from scipy import stats
-
-        return self.variation * float(stats.f.isf(rate, self.degrees, self.degrees * self.effective_windows))
-
-
 def _calibrate_column(
     days: Histogram,
     methods: Sequence[str],
@@ -141,13 +123,12 @@ def _calibrate_column(
     noise = simulated_noise(reference, methods, family.rate / family.scores, generator)
     held = int((days.rows > 0).sum())
     rate = family.rate / family.columns
-    daily = {choice: restlessness(days, methods, 1, choice, noise) for _, choice in comparisons if held >= MINIMUM_DAYS}
+    varied = _variations(days, methods, {choice for _, choice in comparisons}, noise) if held >= MINIMUM_DAYS else {}
     rows: list[dict[str, object]] = []
     for length, choice in comparisons:
-        single = daily.get(choice, {})
-        varied = single if length == 1 or not single else restlessness(days, methods, length, choice, noise, single)
         for method in methods:
-            found = varied.get(method)
+            found = varied.get((choice, method))
+            room = np.sqrt(found[0].limits(rate, choice, found[1], length)) if found else np.zeros(length)
             rows.append(
                 {
                     "method": method,
@@ -156,15 +137,76 @@ def _calibrate_column(
                     "reference_rows": int(reference.effective_rows[0]),
                     "noise_rows": [float(rows) for rows in NOISE_ROWS],
                     "noise": np.sqrt(noise[method].limit).tolist(),
-                    # A window is the mean of its days and scores are convex: it needs no more room than a day.
-                    "day_to_day": float(np.sqrt(min(found.limit(rate), single[method].limit(rate)))) if found else 0.0,
-                    "over_dispersion": found.over_dispersion if found else np.nan,
-                    "degrees": found.degrees if found else np.nan,
-                    "effective_windows": found.effective_windows if found else 0.0,
-                    "confidence": confidence(found, held),
                 }
+                | day_to_day_columns(room, found, held)
             )
     return rows
+
+
+def day_to_day_columns(room: Array, found: tuple[Variation, Persistence] | None, held: int) -> dict[str, object]:
+    """The columns of the table `thresholds` that say what days may differ by: `room` for windows of 1, 2, … days."""
+    variation, days = found or (None, None)
+    windows = variation.independent_days / len(room) if variation else 0.0
+    return {
+        "day_to_day": float(room[-1]),
+        "day_to_day_by_days": room.tolist(),
+        "over_dispersion": variation.over_dispersion if variation else np.nan,
+        "degrees": variation.degrees if variation else np.nan,
+        "persistence": days.phi if days else np.nan,
+        "effective_windows": windows,
+        "confidence": confidence(windows if variation else None, held),
+    }
+
+
+def _variations(
+    days: Histogram, methods: Sequence[str], choices: Collection[ReferenceChoice], noise: Mapping[str, Noise]
+) -> dict[tuple[ReferenceChoice, str], tuple[Variation, Persistence]]:
+    """How single days vary beyond noise and how they persist, by reference and method.
+
+    The methods that compare values see the same restless days, so they share the heaviest of their tails.
+    """
+    of_values = None
+    found: dict[tuple[ReferenceChoice, str], tuple[Variation, Persistence]] = {}
+    for choice in choices:
+        effective, squares = left_out(days, methods, choice)
+        if len(effective) == 0:
+            continue
+        parts = {}
+        for method in methods:
+            if method in OF_ROWS:
+                together = _of_missing(days)
+            else:
+                together = of_values = of_values or _of_values(days)
+            parts[method] = (variation(squares[method], *noise[method].moments(effective), together), together)
+        heaviest = min((part.degrees for method, (part, _) in parts.items() if method not in OF_ROWS), default=DEGREES[1])
+        for method, (part, together) in parts.items():
+            shared = part if method in OF_ROWS else replace(part, degrees=heaviest)
+            found[choice, method] = (shared, together)
+    return found
+
+
+def _of_values(days: Histogram) -> Persistence:
+    """How values persist. A day's level is its distribution function at the reference's deciles, or its categories' shares."""
+    total = days.total()
+    grouped = engine.Comparison.of(total, days).grouped(10)
+    known, each = (counts / np.maximum(counts.sum(axis=1, keepdims=True), 1e-300) for counts in grouped)
+    if days.kind == "numeric":  # the last group is of missing rows
+        known, each = (np.column_stack([np.cumsum(shares[:, :-1], axis=1)[:, :-1], shares[:, -1]]) for shares in (known, each))
+    return _persistence_of(days, each, float((known * (1 - known)).sum()))
+
+
+def _of_missing(days: Histogram) -> Persistence:
+    share = days.missing / np.maximum(days.rows, 1e-300)
+    whole = days.missing.sum() / max(days.rows.sum(), 1e-300)
+    return _persistence_of(days, share[:, None], float(whole * (1 - whole)))
+
+
+def _persistence_of(days: Histogram, vectors: Array, noise_per_row: float) -> Persistence:
+    """Days with hardly any rows say little, and are left out."""
+    rows = days.effective_rows
+    kept = rows >= np.median(rows[rows > 0]) / 10
+    ordinals = np.array([day.toordinal() for day in days.days])
+    return persistence(vectors[kept], noise_per_row / rows[kept], ordinals[kept])
 
 
 def simulated_noise(
@@ -176,7 +218,7 @@ def simulated_noise(
         pairs = [engine.Comparison.of(reference, part) for part in quiet_days(reference, rows, generator)]
         effective = rows * reference.effective_rows[0] / (rows + reference.effective_rows[0])
         for method in methods:
-            scores = np.concatenate([pair.apply(method)[0] for pair in pairs])
+            scores = np.concatenate([pair.scores(method) for pair in pairs])
             squares = np.nan_to_num(to_effect(method, scores, effective)) ** 2
             found[method].append((float(squares.mean()), float(squares.var()), tail(squares, rate)))
     return {method: _falling(*np.array(rows).T) for method, rows in found.items()}
@@ -241,112 +283,32 @@ def tail(squares: Array, rate: float) -> float:
     return float(max(beyond, np.partition(squares, -2)[-2]))
 
 
-def restlessness(
-    days: Histogram,
-    methods: Sequence[str],
-    length: int,
-    choice: ReferenceChoice,
-    noise: Mapping[str, Noise],
-    daily: Mapping[str, Restlessness] | None = None,
-) -> dict[str, Restlessness]:
-    """How windows of `length` days vary beyond noise, by method. Give the single days' for longer windows.
-
-    The methods that compare values see the same restless days, so they share the heaviest of their tails.
-    """
-    effective, squares = left_out(days, methods, length, choice)
-    if daily is not None and len(effective) == 0:
-        return {method: replace(single, effective_windows=1.0) for method, single in daily.items()}
-    # A window and the one before share a side with their neighbours: two such pairs tell as much as one.
-    overlap = 2 * length if choice == "previous_window" else length
-    found = {
-        method: beyond_noise(squares[method], *noise[method].moments(effective), overlap, daily[method] if daily else None)
-        for method in methods
-    }
-    heaviest = min((found[method].degrees for method in methods if method not in OF_ROWS), default=DEGREES[1])
-    return {m: single if m in OF_ROWS else replace(single, degrees=heaviest) for m, single in found.items()}
-
-
-def left_out(
-    days: Histogram, methods: Sequence[str], length: int, choice: ReferenceChoice = "baseline"
-) -> tuple[Array, dict[str, Array]]:
-    """Each full window of the baseline scored against a reference that does not hold it: effective rows n N / (n + N), squared
-    effects by method."""
+def left_out(days: Histogram, methods: Sequence[str], choice: ReferenceChoice = "baseline") -> tuple[Array, dict[str, Array]]:
+    """Each day of the baseline scored against a reference that does not hold it: effective rows n N / (n + N), squared effects
+    by method."""
     ordinals = np.array([day.toordinal() for day in days.days])
-    back = ordinals[:, None] - ordinals  # how many days before the window's last each day lies
-    inside = (back >= 0) & (back < length)
     if choice == "previous_window":
-        others, first = (back >= length) & (back < 2 * length), 2 * length
+        others = ordinals[:, None] - ordinals == 1
     else:
-        others, first = ~inside, length
+        others = ordinals[:, None] != ordinals
         if choice == "same_weekday":
-            others &= weekdays_of_windows(days.days, days.days, length)
-    rows, other_rows = inside @ days.rows, others @ days.rows
-    usable = (ordinals >= ordinals[0] + first - 1) & (rows > 0) & (other_rows > 0)
+            others &= weekdays_of_windows(days.days, days.days, 1)
+    other_rows = others @ days.rows
+    usable = (days.rows > 0) & (other_rows > 0)
     if not usable.any():
         return np.zeros(0), {method: np.zeros(0) for method in methods}
     ends = [day for day, is_usable in zip(days.days, usable, strict=True) if is_usable]
-    window, rest = days.mixed(inside[usable], ends), days.mixed(others[usable], ends)
+    window, rest = days.mixed(np.eye(len(ordinals), dtype=bool)[usable], ends), days.mixed(others[usable], ends)
     effective = window.effective_rows * rest.effective_rows / (window.effective_rows + rest.effective_rows)
     pair = engine.Comparison.of(rest, window)
-    return effective, {m: np.nan_to_num(to_effect(m, pair.apply(m)[0], effective)) ** 2 for m in methods}
+    return effective, {m: np.nan_to_num(to_effect(m, pair.scores(m), effective)) ** 2 for m in methods}
 
 
-def beyond_noise(squares: Array, noise: Array, noise_variance: Array, length: int, daily: Restlessness | None) -> Restlessness:
-    """What exceeds noise. Overlapping windows leave its mean unbiased but are not independent: only `effective` of them count as
-    evidence. Too few to show the shape of their tail, they take it from the days'."""
-    independent = (len(squares) + length - 1) / length
-    if daily is None:
-        independent *= (1 - _persistence(squares)) / (1 + _persistence(squares))
-    else:
-        independent = min(independent, daily.effective_windows)
-    effective = max(2.0, independent)
-    expected, seen = float(noise.mean()), float(squares.mean())
-    variation = max(seen - expected, 0.0)
-    over_dispersion = seen / expected if expected > 1e-12 else np.nan
-    if daily is None:
-        degrees = _degrees(variation, float(squares.var()), expected, float(noise_variance.mean()), effective)
-    else:
-        degrees = _degrees_of_mean(daily.degrees, length * daily.effective_windows / (len(squares) + length - 1))
-    return Restlessness(variation, over_dispersion, degrees, effective)
-
-
-def _degrees(variation: float, variance: float, noise: float, noise_variance: float, effective: float) -> float:
-    """Degrees of freedom of the day-to-day part, from the variance that noise leaves unexplained, cautiously.
-
-    A χ² of ν degrees has variance 2 mean² / ν. Noise explains its own variance and, with k = 2 noise² / noise_variance degrees, a
-    cross term 4 noise variation / k. The estimate is lowered by twice its relative standard error √(8 / effective), because
-    too light a tail alarms falsely and too heavy a one only costs power; but not below 1, a mean that wanders normally, unless
-    the days themselves point there.
-    """
-    cross = 2 * noise_variance * variation / noise if noise > 0 else 0.0
-    unexplained = max(variance - noise_variance - cross, 0.0)
-    if variation <= 0:
-        return 1.0
-    estimate = 2 * variation**2 / unexplained if unexplained > 0 else DEGREES[1]
-    if variation < noise:
-        estimate = min(estimate, 1.0)
-    cautious = estimate / (1 + 2 * np.sqrt(8 / effective))
-    return float(np.clip(max(cautious, 1.0) if estimate >= 1 else cautious, *DEGREES))
-
-
-def _degrees_of_mean(degrees: float, days: float) -> float:
-    """Degrees of the mean of so many independent days: an effect whose square has ν of them has excess kurtosis 2 / ν - 2, and a
-    mean has the days' divided by their number."""
-    return 1 / (1 + (1 / degrees - 1) / max(days, 1.0))
-
-
-def _persistence(squares: Array) -> float:
-    """Correlation of a day with the next, 0 to 0.9: persistent days are fewer independent ones."""
-    if len(squares) < 3 or squares[:-1].std() == 0 or squares[1:].std() == 0:
-        return 0.0
-    return float(np.clip(np.corrcoef(squares[:-1], squares[1:])[0, 1], 0.0, 0.9))
-
-
-def confidence(found: Restlessness | None, days: int) -> str:
-    if found is None:
+def confidence(independent_windows: float | None, days: int) -> str:
+    if independent_windows is None:
         return f"sampling noise only: {days} reference days, {MINIMUM_DAYS} needed to see how days differ"
-    grade = "low" if found.effective_windows < 10 else "fair" if found.effective_windows < 30 else "good"
-    return f"{grade}: about {found.effective_windows:.0f} independent windows in {days} reference days"
+    grade = "low" if independent_windows < 10 else "fair" if independent_windows < 30 else "good"
+    return f"{grade}: about {independent_windows:.0f} independent windows in {days} reference days"
 
 
 def coarsened(days: Histogram) -> Histogram:

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from monitoring_assets.drift.calibration import NOISE_ROWS
+from monitoring_assets.drift.day_to_day import effective_days
 from monitoring_assets.drift.distances import Array
 from monitoring_assets.drift.multivariate import ALL_FEATURES, Encoding, Score, Structure, projected, score
 from monitoring_assets.drift.multivariate_thresholds import COMPARED_ROWS, calibrate_together, compared_rows, quiet_noise
@@ -156,8 +157,9 @@ def score_samples(
             windows = _windows(samples.current, days, length)
             touched = np.array([any(day - timedelta(days=back) in samples.gone for back in range(length)) for day in days])
             windows = [window[:0] if without else window for window, without in zip(windows, touched, strict=True)]
+            held = [_rows_by_day(samples.current, window) for window in windows]
             threshold = thresholds.get((None, ALL_FEATURES, length, "baseline"), {}).get(method)
-            judged = _judged(spec, method, length, structure, rows, windows, threshold)
+            judged = _judged(spec, method, length, structure, rows, windows, held, threshold)
             judged.loc[touched, "reason"] = FORGOTTEN
             frames.append(judged)
     scores = pd.concat([frame.assign(day=list(days)) for frame in frames], ignore_index=True)
@@ -171,6 +173,7 @@ def _judged(
     structure: Structure,
     rows: Array,
     windows: Sequence[np.ndarray],
+    held: Sequence[np.ndarray],
     threshold: CalibratedThreshold | None,
 ) -> pd.DataFrame:
     found = [_score(spec.drift.minimum_rows, method, structure, rows[window]) for window in windows]
@@ -178,7 +181,8 @@ def _judged(
     scores = np.round([each.score for each in found], DIGITS)
     seen, of = np.array([compared_rows(method, count) for count in counts]), compared_rows(method, len(structure.rows))
     effective = seen * of / np.maximum(seen + of, 1)
-    judged = judge(method, scores, np.full(len(scores), np.nan), effective, spec.drift.thresholds.get(method), threshold)
+    days = np.array([effective_days(rows_by_day) for rows_by_day in held])
+    judged = judge(method, scores, np.full(len(scores), np.nan), effective, spec.drift.thresholds.get(method), threshold, days)
     unjudged = reasons_without_threshold(method, scores, judged, calibrated=True)
     return pd.DataFrame(
         {
@@ -192,6 +196,7 @@ def _judged(
             "change": np.where(np.isin(judged.severities, ("minor", "moderate", "severe")), "relation", np.array(None)),
             "reference_rows": len(structure.rows),
             "current_rows": counts,
+            "current_days": [len(rows_by_day) for rows_by_day in held],
             # Samples have noise, which the threshold knows; nothing is binned.
             "score_error_bound": np.where(np.isnan(scores), np.nan, 0.0),
             "reason": pd.Series([each.reason for each in found], dtype=object).fillna(pd.Series(unjudged)),
@@ -239,6 +244,11 @@ def _merged(sample: pd.DataFrame, limit: int) -> np.ndarray:
 def _ordinals(sample: pd.DataFrame) -> np.ndarray:
     """The day of each row (N,), as days since 1970."""
     return pd.to_datetime(sample["day"]).to_numpy("datetime64[D]").astype(int)
+
+
+def _rows_by_day(sample: pd.DataFrame, places: np.ndarray) -> np.ndarray:
+    """How many of these rows each of their days has."""
+    return np.unique(_ordinals(sample)[places], return_counts=True)[1]
 
 
 def _windows(sample: pd.DataFrame, days: Sequence[date], length: int) -> list[np.ndarray]:

@@ -1,13 +1,12 @@
 """Calibrated thresholds of the scores of all features together, estimated from a baseline's sample of rows.
 
 They are set as those of single columns are (docs/statistics.md): what sampling noise alone exceeds at today's rows, the
-baseline's day-to-day variation, each window scored against the baseline without it, and a practical floor. The scores are
+baseline's day-to-day variation, each day scored against the baseline without it, and a practical floor. The scores are
 made in `multivariate.py`, cuts are applied in `thresholds.py`.
 """
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -16,12 +15,11 @@ from monitoring_assets.drift.calibration import (
     MINIMUM_DAYS,
     NOISE_ROWS,
     Noise,
-    Restlessness,
-    beyond_noise,
-    confidence,
+    day_to_day_columns,
     family_of,
     tail,
 )
+from monitoring_assets.drift.day_to_day import Persistence, Variation, persistence, variation
 from monitoring_assets.drift.distances import Array
 from monitoring_assets.drift.multivariate import (
     ALL_FEATURES,
@@ -41,8 +39,8 @@ DRAWS, LARGEST_DRAWN = 500, 1_000
 # How much wider cross-validated AUC of quiet days spreads than a fixed classifier's. On shuffled flights 1.05 times
 # at 920 rows (50 days), 1.15 times at 200 (60 days).
 FOLDED = 1.2
-# Windows of the baseline the classifier is tried on, evenly spaced, because each costs a third of a second.
-CLASSIFIED_WINDOWS = 20
+# Days of the baseline the classifier is tried on, evenly spaced, because each costs a third of a second.
+CLASSIFIED_DAYS = 20
 
 
 def calibrate_together(
@@ -67,44 +65,25 @@ def calibrate_together(
     rows: list[dict[str, object]] = []
     for method in methods if len(reference.names) > 1 else ():
         noise = quiet_noise(method, reference, family.rate / family.scores, generator)
-        limit, daily = np.inf, None
-        for length in sorted({1, *windows}) if held >= MINIMUM_DAYS else windows:
-            found = _varied(method, reference, days, length, noise, daily) if held >= MINIMUM_DAYS else None
-            if length == 1 and found is not None:
-                daily = found
-            # As for single columns: a window is the mean of its days and needs no more room than a day.
-            limit = min(limit, found.limit(family.rate / family.columns)) if found else 0.0
-            if length in windows:
-                rows.append(_row(method, length, baseline_id, reference, noise, limit, found, held))
+        found = _varied(method, reference, days, noise) if held >= MINIMUM_DAYS else None
+        for length in windows:
+            rate = family.rate / family.columns
+            room = np.sqrt(found[0].limits(rate, "baseline", found[1], length)) if found else np.zeros(length)
+            rows.append(
+                {
+                    "baseline_id": baseline_id,
+                    "segment": None,
+                    "feature": ALL_FEATURES,
+                    "method": method,
+                    "window_days": length,
+                    "reference": "baseline",
+                    "reference_rows": compared_rows(method, len(reference.rows)),
+                    "noise_rows": [float(rows) for rows in NOISE_ROWS],
+                    "noise": np.sqrt(noise.limit).tolist(),
+                }
+                | day_to_day_columns(room, found, held)
+            )
     return pd.DataFrame(rows).astype({"segment": "object"}) if rows else pd.DataFrame()
-
-
-def _row(
-    method: str,
-    length: int,
-    baseline_id: str,
-    reference: Structure,
-    noise: Noise,
-    limit: float,
-    found: Restlessness | None,
-    held: int,
-) -> dict[str, object]:
-    return {
-        "baseline_id": baseline_id,
-        "segment": None,
-        "feature": ALL_FEATURES,
-        "method": method,
-        "window_days": length,
-        "reference": "baseline",
-        "reference_rows": compared_rows(method, len(reference.rows)),
-        "noise_rows": [float(rows) for rows in NOISE_ROWS],
-        "noise": np.sqrt(noise.limit).tolist(),
-        "day_to_day": float(np.sqrt(limit)),
-        "over_dispersion": found.over_dispersion if found else np.nan,
-        "degrees": found.degrees if found else np.nan,
-        "effective_windows": found.effective_windows if found else 0.0,
-        "confidence": confidence(found, held),
-    }
 
 
 def compared_rows(method: str, rows: int) -> int:
@@ -154,28 +133,40 @@ def _auc_noise(rate: float) -> Noise:
 
 
 def _varied(
-    method: MultivariateMethod, reference: Structure, days: np.ndarray, length: int, noise: Noise, daily: Restlessness | None
-) -> Restlessness | None:
-    """How windows of `length` days vary beyond noise, each scored against the reference without it."""
-    ends = [end for end in np.unique(days) if end >= days.min() + length - 1]
-    spacing = 1
-    if method == "domain_classifier" and len(ends) > CLASSIFIED_WINDOWS:
-        spacing = len(ends) // CLASSIFIED_WINDOWS
-        ends = ends[::spacing][:CLASSIFIED_WINDOWS]
+    method: MultivariateMethod, reference: Structure, days: np.ndarray, noise: Noise
+) -> tuple[Variation, Persistence] | None:
+    """How single days vary beyond noise, each scored against the reference without it, and how they persist."""
+    each = np.unique(days)
+    tried = each
+    if method == "domain_classifier" and len(each) > CLASSIFIED_DAYS:
+        tried = each[:: len(each) // CLASSIFIED_DAYS][:CLASSIFIED_DAYS]
     squares, effective = [], []
-    for end in ends:
-        inside = (days > end - length) & (days <= end)
-        if inside.all():
-            continue
+    for day in tried:
+        inside = days == day
         rest = reference.restricted(~inside)
         found = score(method, rest, _left_out(method, reference, rest, inside)).score
         squares.append(float(np.nan_to_num(to_effect(method, np.array(found)))) ** 2)
         n, of = (compared_rows(method, int(count)) for count in (inside.sum(), (~inside).sum()))
         effective.append(n * of / (n + of))
-    if not squares:
-        return replace(daily, effective_windows=1.0) if daily else None
-    overlap = max(1, -(-length // spacing))
-    return beyond_noise(np.array(squares), *noise.moments(np.array(effective)), overlap, daily)
+    together = _persistence(method, reference, days)
+    return variation(np.array(squares), *noise.moments(np.array(effective)), together), together
+
+
+def _persistence(method: MultivariateMethod, reference: Structure, days: np.ndarray) -> Persistence:
+    """How the days' levels persist: of each pair's correlation, of the reconstruction error, or of each feature's mean rank."""
+    each, counts = np.unique(days, return_counts=True)
+    if method == "correlation":
+        levels = np.array([np.nan_to_num(pair_z(reference.ranks[days == day]) - reference.z) for day in each])
+        noise = levels.shape[1] / np.maximum(counts - 3, 1)
+    else:
+        of_rows = (
+            np.sqrt(reference.residuals.sum(axis=1))[:, None]
+            if method == "pca_reconstruction"
+            else np.nan_to_num(reference.ranks, nan=0.5)
+        )
+        levels = np.array([of_rows[days == day].mean(axis=0) for day in each])
+        noise = of_rows.var(axis=0).sum() / counts
+    return persistence(levels, noise, each)
 
 
 def _left_out(method: MultivariateMethod, reference: Structure, rest: Structure, inside: np.ndarray) -> Array:

@@ -25,7 +25,7 @@ GROUPS = ((1_000_000, 100), (125_000, 50), (8_000, 20), (0, 10))
 
 def score_histograms(method: str, reference: Histogram, window: Histogram) -> np.ndarray:
     """Scores (D,) of one method, unjudged; nan where undefined."""
-    return Comparison.of(reference, window).apply(method)[0]
+    return Comparison.of(reference, window).scores(method)
 
 
 def resolution(reference_rows: np.ndarray | float, current_rows: np.ndarray) -> np.ndarray:
@@ -96,6 +96,22 @@ class Comparison:
 
     def apply(self, method: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Scores, p-values and error bounds (D,) of one method."""
+        scores, p_values, bounds = self._scored(method)
+        match method:
+            case "ks":
+                bounds, p_values = self._ks_bound(), distances.ks_p_value(scores, self._present_rows())
+            case "wasserstein":
+                bounds = self._wasserstein_bound(scores)
+            case "cramer_von_mises":
+                bounds = self._cramer_bound()
+        return scores, p_values, bounds
+
+    def scores(self, method: str) -> np.ndarray:
+        """Scores (D,) of one method, in half the time of `apply`."""
+        return self._scored(method)[0]
+
+    def _scored(self, method: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Scores, and of p-values and error bounds those that come with them."""
         reference, current, days = self.reference, self.current, len(self.current)
         p_values, bounds = np.full(days, np.nan), np.zeros(days)
         match method:
@@ -104,14 +120,11 @@ class Comparison:
             case "chi2":
                 scores, p_values = distances.chi2(*self.grouped(10))
             case "ks":
-                scores, bounds = distances.ks(reference, current, self.gaps), self._ks_bound()
-                p_values = distances.ks_p_value(scores, self._present_rows())
+                scores = distances.ks(reference, current, self.gaps)
             case "wasserstein":
                 scores = distances.wasserstein(reference, current, self.positions, self.gaps)
-                bounds = self._wasserstein_bound(scores)
             case "cramer_von_mises":
                 scores = distances.cramer_von_mises(reference, current, self.gaps)
-                bounds = self._cramer_bound()
             case "missingness":
                 sides = ((reference, self.reference_missing), (current, self.current_missing))
                 scores = distances.missingness(*(np.column_stack([side.sum(axis=-1), missing]) for side, missing in sides))

@@ -106,22 +106,32 @@ class CalibratedThreshold:
     """The parameters of one score's threshold, as `calibration.calibrate` estimates them.
 
     `noise` (G,) is the effect that sampling noise alone exceeds at the allowed rate, at `noise_rows` (G,) effective rows;
-    `day_to_day` the effect that the baseline's own restlessness exceeds at that rate, at any number of rows.
+    `day_to_day` the effect that the baseline's own restlessness exceeds at that rate, at any number of rows, and `by_days` (L,)
+    the same of windows in which only 1, 2, … L days have rows.
     """
 
     method: str
     noise_rows: Array
     noise: Array
     day_to_day: float
+    by_days: Array | None = None
 
-    def cuts(self, effective_rows: Array) -> Array:
-        """Scores that must be exceeded for minor, moderate and severe (3, D), at n N / (n + N) effective rows (D,)."""
+    def cuts(self, effective_rows: Array, days: Array | None = None) -> Array:
+        """Scores that must be exceeded for minor, moderate and severe (3, D), at n N / (n + N) effective rows (D,).
+
+        `days` (D,) is how many equal days would give the window's rows; all of the window's unless given.
+        """
         effective = np.maximum(effective_rows, 0.5)
-        calibrated = np.sqrt(self._noise_at(effective) ** 2 + self.day_to_day**2)
+        calibrated = np.sqrt(self._noise_at(effective) ** 2 + self._day_to_day_at(days) ** 2)
         levels = zip(MULTIPLES, SCALES[self.method].practical, strict=True)
         # The practical cut of χ² is per row, so it is put on the effect scale as one row's.
         effects = [np.maximum(times * calibrated, to_effect(self.method, np.array(floor))) for times, floor in levels]
         return from_effect(self.method, np.stack(effects), effective)
+
+    def _day_to_day_at(self, days: Array | None) -> Array | float:
+        if days is None or self.by_days is None:
+            return self.day_to_day
+        return np.interp(days, np.arange(1, len(self.by_days) + 1), self.by_days)
 
     def _noise_at(self, effective_rows: Array) -> Array:
         """Between simulated sizes straight in logarithms, beyond them ∝ 1 / √rows, which is its limit."""
@@ -136,7 +146,11 @@ def read_thresholds(table: pd.DataFrame) -> dict[CutKey, dict[str, CalibratedThr
     for row in table.itertuples():
         segment = row.segment if isinstance(row.segment, str) else None
         found.setdefault((segment, row.feature, int(row.window_days), row.reference), {})[row.method] = CalibratedThreshold(
-            row.method, np.asarray(row.noise_rows, float), np.asarray(row.noise, float), float(row.day_to_day)
+            row.method,
+            np.asarray(row.noise_rows, float),
+            np.asarray(row.noise, float),
+            float(row.day_to_day),
+            np.asarray(row.day_to_day_by_days, float),
         )
     return found
 
@@ -158,11 +172,13 @@ def judge(
     effective_rows: Array,
     levels: SeverityLevels | None,
     calibrated: CalibratedThreshold | None = None,
+    days: Array | None = None,
 ) -> Judgement:
     """Severities of one method's scores (D,): by constant `levels` where given, else by the calibrated threshold.
 
     A score above a cut reaches it; constant levels of chi2 are p-values, and a p-value below reaches them. A score without any
-    threshold has no severity: it informs, and is never 'ok'. `effective_rows` (D,) is n N / (n + N).
+    threshold has no severity: it informs, and is never 'ok'. `effective_rows` (D,) is n N / (n + N), `days` (D,) how many equal
+    days would give the window's rows.
 
     Examples
     --------
@@ -175,7 +191,7 @@ def judge(
         cuts = np.repeat([[levels.minor], [levels.moderate], [levels.severe]], len(scores), axis=1)
         reached = p_values < cuts if method == "chi2" else scores > cuts
     else:
-        cuts = calibrated.cuts(effective_rows) if calibrated else np.full((3, len(scores)), np.nan)
+        cuts = calibrated.cuts(effective_rows, days) if calibrated else np.full((3, len(scores)), np.nan)
         reached = scores > cuts
     severities = np.array(SEVERITIES, dtype=object)[reached.sum(axis=0)]
     severities[np.isnan(scores) | np.isnan(cuts[0])] = None

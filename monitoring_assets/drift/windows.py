@@ -6,6 +6,7 @@ is judged in `thresholds.py`; reading and writing is `daily_scores.py`'s.
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import date
 
 import numpy as np
@@ -50,7 +51,9 @@ def score_days(
             calibrated = (thresholds or {}).get((*key, length, choice), {})
             reference = reference_of(choice, days_of_baseline, histogram, days, length)
             of = {"window_days": length, "segment": key[0], "feature": key[1], "reference": choice}
-            found += [of | block for block in _score_column(spec.drift, reference, histogram.windows(days, length), calibrated)]
+            held = days_of_windows(histogram, choice, days, length)
+            window = histogram.windows(days, length)
+            found += [of | block for block in _score_column(spec.drift, reference, window, held, calibrated)]
         return found
 
     # A year of days is numpy's work on large arrays, for which it lets go of Python's lock: two threads take 0.6 of the time.
@@ -79,6 +82,42 @@ def reference_of(
     return baseline.mixed(weekdays_of_windows(baseline.days, days, length), days)
 
 
+@dataclass(frozen=True)
+class DaysOfWindows:
+    """How many days of each window have rows (D,), and how many days of equal rows tell as much, (Σ n)² / Σ n² (Kish 1965); of a
+    window and the one before, those of the smaller."""
+
+    number: np.ndarray
+    effective: np.ndarray
+
+
+def days_of_windows(current: Histogram, choice: ReferenceChoice, days: Sequence[date], length: int) -> DaysOfWindows:
+    """
+    Examples
+    --------
+    >>> three = Histogram("numeric", [date(2026, 1, day) for day in (1, 2, 5)], np.zeros(1), np.array([[9.0], [9], [0]]),
+    ...                   np.zeros(3), np.zeros(3), np.zeros(3), True)
+    >>> found = days_of_windows(three, "baseline", [date(2026, 1, 1), date(2026, 1, 5)], 7)
+    >>> found.number.tolist(), found.effective.tolist()
+    ([1, 2], [1.0, 2.0])
+    """
+    found = _days_of_windows(current, days, length)
+    if choice != "previous_window":
+        return found
+    before = _days_of_windows(current, [date.fromordinal(day.toordinal() - length) for day in days], length)
+    return DaysOfWindows(found.number, np.minimum(found.effective, before.effective))
+
+
+def _days_of_windows(current: Histogram, days: Sequence[date], length: int) -> DaysOfWindows:
+    each, ends = (np.array([day.toordinal() for day in some], int) for some in (current.days, days))
+    start, stop = np.searchsorted(each, ends - length, side="right"), np.searchsorted(each, ends, side="right")
+    rows = current.rows
+    number, total, squares = (
+        (sums := np.append(0.0, np.cumsum(values)))[stop] - sums[start] for values in ((rows > 0).astype(float), rows, rows**2)
+    )
+    return DaysOfWindows(number.astype(int), np.where(number > 0, total**2 / np.maximum(squares, 1e-300), 0.0))
+
+
 def weekdays_of_windows(baseline: Sequence[date], days: Sequence[date], length: int) -> np.ndarray:
     """Whether the weekday of each day of the baseline is one of each window's: (D, B)."""
     last, each = (np.array([day.toordinal() for day in some], int) for some in (days, baseline))
@@ -93,7 +132,11 @@ def _filled(value: object, length: int) -> np.ndarray:
 
 
 def _score_column(
-    drift: Drift, reference: Histogram | None, window: Histogram, calibrated: Mapping[str, CalibratedThreshold]
+    drift: Drift,
+    reference: Histogram | None,
+    window: Histogram,
+    held: DaysOfWindows,
+    calibrated: Mapping[str, CalibratedThreshold],
 ) -> list[dict[str, object]]:
     """One block of `drift_scores` per method."""
     pair = Comparison.of(reference, window) if reference is not None and reference.row_count.any() else None
@@ -108,7 +151,7 @@ def _score_column(
         scores, p_values, bounds = pair.apply(method) if pair else np.full((3, len(window.days)), np.nan)
         # The last bits depend on which other days share the sums; what is stored must not.
         scores, bounds = np.round(np.where(enough, scores, np.nan), DIGITS), np.round(bounds, DIGITS)
-        judgement = judge(method, scores, p_values, effective, drift.levels(method), calibrated.get(method))
+        judgement = judge(method, scores, p_values, effective, drift.levels(method), calibrated.get(method), held.effective)
         unjudged = reasons_without_threshold(method, scores, judgement, calibrated=drift.calibrated)
         blocks.append(
             {
@@ -121,6 +164,7 @@ def _score_column(
                 "change": None,
                 "reference_rows": reference.row_count.astype(int) if reference is not None else 0,
                 "current_rows": window.row_count.astype(int),
+                "current_days": held.number,
                 "score_error_bound": np.where(np.isnan(scores), np.nan, bounds),
                 "reason": _reasons(drift, reference, window, scores, unjudged),
             }

@@ -71,10 +71,11 @@ def part(histograms, start, stop):
 
 
 def alarming_days(histograms, reference_days, monitor_spec) -> float:
-    """Share of the days after the reference on which any score of any window alarms."""
+    """Share of the days after the reference on which any score of any window alarms. The monitor starts on the first of them, so
+    until a window is full it holds the days since then."""
     reference, later = part(histograms, 0, reference_days), part(histograms, reference_days, None)
     thresholds = read_thresholds(calibrate(reference, monitor_spec, "b"))
-    days = next(iter(later.values())).days[max(monitor_spec.drift.windows_days) - 1 :]
+    days = next(iter(later.values())).days
     scores = score_days(monitor_spec, "b", reference, later, days, thresholds)
     return float((scores["severity"] != "ok").groupby(scores["day"]).any().mean())
 

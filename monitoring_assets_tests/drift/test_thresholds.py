@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitoring_assets.drift.thresholds import MULTIPLES, SCALES, CalibratedThreshold, excess, from_effect, judge, to_effect
@@ -22,6 +22,8 @@ def per_row(method: str, rows: np.ndarray) -> np.ndarray | float:
     return rows if method == "chi2" else 1.0
 
 
+# The first call imports scipy.
+@settings(deadline=None)
 @given(methods, st.floats(0, 0.95), sizes)
 def test_the_effect_scale_can_be_undone(method, score, rows):
     score = max(score, 0.5) if method == "domain_classifier" else score  # an AUC below tells nothing apart either

@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 
 from monitoring_assets.baselines.building import build_reference_baseline
-from monitoring_assets.drift.multivariate_scores import score_samples
+from monitoring_assets.drift.multivariate_scores import calibrate_samples, read_samples, score_samples
+from monitoring_assets.drift.thresholds import read_thresholds
 from monitoring_assets.monitor_spec import MonitorSpec, days_between
 from monitoring_assets.prediction_logging import high_risk, low_confidence
 from monitoring_assets.profiling.daily_profiles import profile_days
@@ -63,7 +64,10 @@ def scores(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
         baseline = build_reference_baseline(connection, spec)
         days = [*QUIET, FLIPPED]
         profile_days(connection, spec, days_between(QUIET[0] - timedelta(days=6), FLIPPED))
-        return score_samples(connection, spec, baseline.baseline_id, days)
+        samples = read_samples(connection, spec, baseline.baseline_id, days)
+    assert samples is not None
+    thresholds = read_thresholds(calibrate_samples(spec, baseline.baseline_id, samples))
+    return score_samples(spec, baseline.baseline_id, samples, days, thresholds)
 
 
 def test_the_recipe_of_the_readme_alarms_on_no_more_than_one_quiet_day_in_fifty(scores: pd.DataFrame) -> None:
