@@ -77,7 +77,7 @@ def to_effect(method: str, scores: Array, effective_rows: Array | float = 1.0) -
             return 2 * special.ndtri((1 + np.minimum(scores, ALMOST_ONE)) / 2)
         case "affinity":  # Hellinger = √(1 − exp(−d² / 8)); JS behaves like it, up to a factor
             return np.sqrt(-8 * np.log1p(-(np.minimum(scores, ALMOST_ONE) ** 2)))
-        case "auc":  # Φ(d / √2); below 1/2 nothing is told apart
+        case "auc":  # Φ(d / √2); below 1/2 nothing distinguishes them
             return np.sqrt(2) * special.ndtri(np.clip(scores, 0.5, ALMOST_ONE))
     return scores
 

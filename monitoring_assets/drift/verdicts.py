@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import date
 
 import duckdb
+import numpy as np
 import pandas as pd
 
 from monitoring_assets.monitor_spec import SEVERITIES, MonitorSpec, Severity, worst
@@ -145,21 +146,28 @@ def _verdict(day: date, rows: pd.DataFrame) -> DriftVerdict:
 
 def _moves(rows: pd.DataFrame, shown: list[str]) -> list[dict[str, object]]:
     """What is beyond its threshold, worst first: the worst method of each column, window and reference."""
+    beyond = rows[rows["severity"] != "ok"]
+    if beyond.empty:
+        return []
     by = [name for name in ("segment", "feature", "window_days", "reference") if name in shown]
-    found: list[dict[str, object]] = ranked(rows[rows["severity"] != "ok"]).drop_duplicates(by)[shown].to_dict("records")
+    found: list[dict[str, object]] = ranked(beyond).drop_duplicates(by)[shown].to_dict("records")
     return found
 
 
 def _unjudged(whole: pd.DataFrame) -> dict[str, str]:
     """Windows of which no column was judged, if others were, and columns judged in no window, each with the reason."""
-    is_judged, found = whole["severity"].notna(), {}
-    for (length, reference), of_window in whole.groupby(["window_days", "reference"]) if is_judged.any() else ():
-        if of_window["severity"].isna().all():
-            found[f"windows of {window_name(length, reference)}"] = _reason(of_window)
-    judged = set(whole.loc[is_judged, "feature"])
-    for feature, of_feature in whole.groupby("feature", sort=False):
+    is_judged = np.asarray(whole["severity"].notna(), bool)
+    if is_judged.all():
+        return {}
+    found = {}
+    windows = list(zip(whole["window_days"], whole["reference"], strict=True))
+    judged_windows = {window for window, judged in zip(windows, is_judged, strict=True) if judged}
+    for window in sorted(set(windows) - judged_windows) if judged_windows else ():
+        found[f"windows of {window_name(*window)}"] = _reason(whole[[each == window for each in windows]])
+    judged = set(whole["feature"][is_judged])
+    for feature in dict.fromkeys(whole["feature"]):
         if feature not in judged:
-            found[str(feature)] = _reason(of_feature)
+            found[str(feature)] = _reason(whole[whole["feature"] == feature])
     return found
 
 
@@ -190,5 +198,5 @@ def _not_judged(unjudged: dict[str, str]) -> str:
     by_reason: dict[str, list[str]] = {}
     for name, reason in unjudged.items():
         by_reason.setdefault(reason, []).append(name)
-    told = "; ".join(f"{listed(names, NAMES_SHOWN)} ({reason})" for reason, names in by_reason.items())
-    return f"; not judged: {told}" if told else ""
+    words = "; ".join(f"{listed(names, NAMES_SHOWN)} ({reason})" for reason, names in by_reason.items())
+    return f"; not judged: {words}" if words else ""

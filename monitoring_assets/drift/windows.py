@@ -1,7 +1,7 @@
-"""Which window of days is compared with which reference, and what becomes of it: the rows of the table `drift_scores`.
+"""Which window of days is compared with which reference, and the result: the rows of the table `drift_scores`.
 
-A window is any number of days that end with the day it is told of. How two histograms are scored is in `scores.py`, how a score
-is judged in `thresholds.py`; reading and writing is `daily_scores.py`'s.
+A window is any number of days that end with the day it is stored for. How two histograms are scored is in `scores.py`, how a
+score is judged in `thresholds.py`; reading and writing is `daily_scores.py`'s.
 """
 
 from collections.abc import Mapping, Sequence
@@ -195,7 +195,7 @@ def _reasons(
     has_values = reference.counts.sum(axis=-1) > 0
     for day in np.flatnonzero(np.isnan(scores)).tolist():
         few = [
-            _told(rows[day % len(rows)], counted[day % len(rows)]) + where
+            _rows_in_words(rows[day % len(rows)], counted[day % len(rows)]) + where
             for rows, counted, where in sides
             if rows[day % len(rows)] < drift.minimum_rows
         ]
@@ -208,5 +208,5 @@ def _reasons(
     return reasons
 
 
-def _told(effective: float, rows: float) -> str:
+def _rows_in_words(effective: float, rows: float) -> str:
     return f"{int(effective)} {'' if effective == rows else 'effective '}rows"

@@ -13,7 +13,7 @@ Method = Literal[
 ReferenceChoice = Literal["baseline", "same_weekday", "previous_window"]
 # Of all features together, from each day's sample of rows.
 MultivariateMethod = Literal["pca_reconstruction", "correlation", "domain_classifier"]
-# What a monitor computes unless told otherwise; the second pair is all that can be asked for.
+# What a monitor computes by default; the second pair is all that can be asked for.
 NUMERIC_METHODS: tuple[Method, ...] = ("psi", "ks", "js", "wasserstein", "missingness")
 CATEGORICAL_METHODS: tuple[Method, ...] = ("psi", "js", "chi2", "missingness")
 ON_SHARES: tuple[Method, ...] = ("hellinger", "kl", "tv", "linf")
