@@ -1,7 +1,7 @@
 """The kernel: rows in, mergeable counts per day and column out.
 
 This is the only code that reads raw rows for statistics. DuckDB reads each column once for all days asked for and counts its
-cells; joining cells into bins is numpy's. What a profile row means says `warehouse_tables.py`; reading them back
+cells; joining cells into bins is numpy's. `warehouse_tables.py` says what a profile row means; reading them back
 is in `histograms.py`.
 """
 
