@@ -20,7 +20,7 @@ import tenacity
 
 from monitoring_assets.errors import WarehouseLocked, WarehouseMismatch, WarehouseUnusable
 from monitoring_assets.monitor_spec import MonitorSpec
-from monitoring_assets.warehouse_tables import UPGRADES, tables_of
+from monitoring_assets.warehouse_tables import EARLIER_ROWS, UPGRADES, tables_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -255,6 +255,8 @@ def _changes(
         stored, comment = (present or {}).get(column.casefold(), (None, None))
         if present is not None and stored is None:
             yield f"ALTER TABLE {target} ADD COLUMN IF NOT EXISTS {quoted(column)} {kind}"
+            if (name, column) in EARLIER_ROWS:
+                yield f"UPDATE {target} SET {quoted(column)} = {EARLIER_ROWS[name, column]}"
         elif stored is not None and stored != TYPE_NAMES.get(kind, kind):
             raise WarehouseMismatch(
                 f"column {column!r} of {spec.name}.{name} holds {stored}, but the monitor now declares {kind}. "

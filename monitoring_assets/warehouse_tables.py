@@ -99,7 +99,11 @@ TABLES: dict[str, dict[str, tuple[str, str]]] = {
         "row_count": ("BIGINT", "rows behind it"),
         "model_version": ("VARCHAR", "champion it belongs to, NULL before the first"),
         "metric": ("VARCHAR", "auc or rmse"),
-        "metric_value": ("DOUBLE", "the champion's cross-validated metric on the baseline's rows"),
+        "metric_value": (
+            "DOUBLE",
+            "of the baseline's rows together: the champion's cross-validated one; in the first baseline that of the reference's "
+            "own predictions, NULL while it has none, or too few labels",
+        ),
     },
     "baseline_facts": {
         "baseline_id": ("VARCHAR", "baseline the day belongs to"),
@@ -194,13 +198,46 @@ TABLES: dict[str, dict[str, tuple[str, str]]] = {
         ),
         "baseline_id": ("VARCHAR", "baseline the rule was learnt from; NULL where there was none yet"),
     },
-    "performance": {
+    "performance_counts": {
         "day": ("DATE", "day of the predictions"),
         "segment": ("VARCHAR", "'column=value', or NULL for all rows"),
-        "metric": ("VARCHAR", "auc, accuracy, f1, log_loss; or rmse, mae, r2"),
-        "value": ("DOUBLE", "NaN where undefined"),
-        "row_count": ("BIGINT", "predictions of the day"),
+        "model_version": ("VARCHAR", "model that predicted, as the log says; NULL where it does not"),
+        "row_count": ("BIGINT", "predictions"),
         "labelled_rows": ("BIGINT", "of which the label is known"),
+        "measured_rows": ("BIGINT", "of which the score is known too, and the weight above 0: the rows of all that follows"),
+        "weight": ("DOUBLE", "sum of the rows' weights; this and the sums below count each row by its weight"),
+        "squared_weight": ("DOUBLE", "sum of the squared weights: (sum of weights)² / this are the effective rows"),
+        "log_loss": ("DOUBLE", "sum of -ln(probability that the score gave the label), in nats"),
+        "true_positives": ("DOUBLE", "rows of label 1 predicted as class 1"),
+        "false_positives": ("DOUBLE", "rows of label 0 predicted as class 1"),
+        "false_negatives": ("DOUBLE", "rows of label 1 predicted as class 0"),
+        "true_negatives": ("DOUBLE", "rows of label 0 predicted as class 0"),
+        "absolute_error": ("DOUBLE", "sum of |prediction - label| of a regression"),
+        "squared_error": ("DOUBLE", "sum of (prediction - label)² of a regression"),
+        "label_mean": ("DOUBLE", "mean label of a regression"),
+        "label_deviations": ("DOUBLE", "sum of (label - mean label)² of a regression"),
+        "smallest_label": ("DOUBLE", "smallest label"),
+        "largest_label": ("DOUBLE", "largest label"),
+        "smallest_score": ("DOUBLE", "smallest score or predicted value"),
+        "largest_score": ("DOUBLE", "largest score or predicted value"),
+        "unreadable_class": ("VARCHAR", "a predicted class that is neither 0 nor 1, true nor false; NULL where there is none"),
+        "score_lowers": ("DOUBLE[]", "smallest score of each cell of a classification's scores, in rising order"),
+        "score_uppers": ("DOUBLE[]", "largest score of the cell; the same where it holds one score only"),
+        "score_ones": ("DOUBLE[]", "weight of the cell's rows with label 1"),
+        "score_zeros": ("DOUBLE[]", "weight of the cell's rows with label 0"),
+    },
+    "performance": {
+        "day": ("DATE", "last day of the window"),
+        "window_days": ("INTEGER", "days in the window"),
+        "days_present": ("INTEGER", "of which predictions have labels that count"),
+        "segment": ("VARCHAR", "'column=value', or NULL for all rows"),
+        "model_version": ("VARCHAR", "model that predicted, as the log says; NULL for all of them together"),
+        "metric": ("VARCHAR", "auc, accuracy, f1, log_loss; or rmse, mae, r2"),
+        "value": ("DOUBLE", "of all rows of the window together; NaN where undefined"),
+        "value_error_bound": ("DOUBLE", "how far the value may be off, 0 where it is exact; NaN where undefined"),
+        "row_count": ("BIGINT", "predictions of the window"),
+        "labelled_rows": ("BIGINT", "of which the label is known and counts"),
+        "effective_rows": ("DOUBLE", "how many rows of equal weight would tell as much as the labelled ones"),
         "reason": ("VARCHAR", "why there is no value"),
     },
     "alerts": {
@@ -245,6 +282,12 @@ UPGRADES: dict[str, tuple[str, tuple[str, ...]]] = {
             "ALTER TABLE {table} DROP COLUMN samples",
         ),
     ),
+}
+# What rows that an earlier version stored have in a column added since, as SQL. Elsewhere it is NULL.
+EARLIER_ROWS = {
+    ("performance", "window_days"): "1",
+    ("performance", "days_present"): "(labelled_rows > 0)::INTEGER",
+    ("performance", "value_error_bound"): "CASE WHEN isnan(value) THEN 'NaN'::DOUBLE ELSE 0.0 END",
 }
 
 

@@ -20,7 +20,8 @@ from monitoring_assets_tests.example_monitor import contents, example_spec, exam
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 ALL_TABLES = (
     "inference_log", "quarantine", "deliveries", "labels", "profile_grids", "daily_profile", "baseline_profiles", "baselines",
-    "baseline_facts", "quality", "drift_scores", "performance", "retrain_decisions", "daily_sample", "baseline_sample",
+    "baseline_facts", "quality", "drift_scores", "performance_counts", "performance", "retrain_decisions", "daily_sample",
+    "baseline_sample",
 )  # fmt: skip
 
 

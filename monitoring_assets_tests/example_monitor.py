@@ -96,10 +96,10 @@ def learnable_labels(rows: pd.DataFrame, flipped: bool = False) -> pd.DataFrame:
 def write_reference(
     home: Path, days: Iterable[date] = (FIRST, SECOND, THIRD), rows: int = 20, frame: pd.DataFrame | None = None
 ) -> pd.DataFrame:
-    """`reference.parquet`: the predictions of these days with their labels."""
+    """`reference.parquet`: the predictions of these days with their labels, 1 with the probability the score says."""
     if frame is None:
         frame = pd.concat([example_rows(day, rows) for day in days], ignore_index=True)
-        frame["late"] = (frame["score"] > 0.5).astype(int)
+        frame["late"] = (np.random.default_rng(rows).random(len(frame)) < frame["score"]).astype(int)
     return write_file(home / "reference.parquet", frame)
 
 

@@ -10,6 +10,7 @@ from datetime import date
 
 import duckdb
 
+from monitoring_assets.baselines.in_force import select_baselines
 from monitoring_assets.drift.verdicts import drift_verdicts
 from monitoring_assets.monitor_spec import SEVERITIES, AlertRoute, MonitorSpec, Severity
 from monitoring_assets.performance.verdicts import performance_verdicts
@@ -32,7 +33,10 @@ def alerts_of(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, subject:
     if subject == "drift":
         found = [(verdict.overall_severity, verdict.reason) for verdict in drift_verdicts(connection, spec, [day])]
     else:
-        found = [(state.severity, state.reason) for _, state in performance_verdicts(connection, spec, [day])]
+        states = [state for _, state in performance_verdicts(connection, spec, [day])]
+        # Nobody is woken for a model that has been replaced since.
+        serving = select_baselines(connection, spec, "valid_from IS NOT NULL", [])[0].baseline_id
+        found = [(state.severity, state.reason) for state in states if state.baseline_id == serving]
     return [Alert(day, subject, severity, reason) for severity, reason in found if severity is not None and severity != "ok"]
 
 

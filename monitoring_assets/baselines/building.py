@@ -11,8 +11,10 @@ import pandas as pd
 
 from monitoring_assets.baselines.day_facts import copy_first_facts, write_day_facts
 from monitoring_assets.baselines.in_force import Baseline, select_baselines
+from monitoring_assets.baselines.reference_metric import metric_of_reference
 from monitoring_assets.ingestion.reference import REFERENCE_ROWS, stage_reference
 from monitoring_assets.monitor_spec import MonitorSpec
+from monitoring_assets.performance.metrics import PRIMARY_METRIC
 from monitoring_assets.profiling.kernel import write_profiles
 from monitoring_assets.profiling.refinement import refine_profiles
 from monitoring_assets.profiling.sample import write_samples
@@ -23,7 +25,10 @@ from monitoring_assets.warehouse_tables import PROFILE_COLUMNS, tables_of
 
 
 def build_reference_baseline(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) -> Baseline:
-    """Make the first baseline from the reference, in place of an earlier first one. It is in force from the beginning."""
+    """Make the first baseline from the reference, in place of an earlier first one. It is in force from the beginning.
+
+    Where the reference has predictions and labels, their metric is the baseline's.
+    """
     reference = stage_reference(connection, spec)
     columns = dict(spec.watched_columns)
     rows = watched_rows(spec, REFERENCE_ROWS)
@@ -35,7 +40,9 @@ def build_reference_baseline(connection: duckdb.DuckDBPyConnection, spec: Monito
         write_profiles(connection, "staged_profiles", rows, columns, grids, spec.segments, spec.sampling_weight)
         refine_profiles(connection, spec, "staged_profiles", rows, columns)
         write_samples(connection, "staged_sample", REFERENCE_ROWS, spec.id, list(spec.features), spec.sampling_weight)
-        baseline = _store(connection, spec, 0, date.min.replace(year=1970), None, None, None)
+        value = metric_of_reference(connection, spec, reference)
+        metric = None if value is None else PRIMARY_METRIC[spec.task]
+        baseline = _store(connection, spec, 0, date.min.replace(year=1970), None, metric, value)
         write_day_facts(connection, spec, baseline.baseline_id, REFERENCE_ROWS)
         return baseline
 

@@ -50,7 +50,14 @@ def read_days(
     if days:
         span = [min(days) - timedelta(days=days_back(spec)), max(days)]
         profiles = table(spec, "daily_profile")
-        current = read_histograms(connection, profiles, f"day BETWEEN ? AND ? AND {within}", [*span, segments])
+        # What the model's predecessor predicted says nothing about the model.
+        own = "(day >= ? OR feature NOT IN (SELECT unnest(?::VARCHAR[])))"
+        current = read_histograms(
+            connection,
+            profiles,
+            f"day BETWEEN ? AND ? AND {within} AND {own}",
+            [*span, segments, baseline.valid_from, spec.prediction.watched],
+        )
         left_out = dict(
             connection.execute(
                 f"SELECT day, list(DISTINCT segment ORDER BY segment) FROM {profiles} WHERE day IN (SELECT unnest(?::DATE[])) "

@@ -142,8 +142,8 @@ def _minimums(spec: MonitorSpec, rows: float, effective: float) -> Iterator[str]
             )
     asked: list[tuple[str, int, str, int]] = []
     if spec.label is not None:
-        of = spec.performance
-        asked.append(("performance.minimum_rows", of.minimum_rows, "performance.window_days", of.window_days))
+        needed, longest = spec.performance.minimum_labelled_rows, spec.performance.judged_window_days
+        asked.append(("performance.minimum_labelled_rows", needed, "performance.windows_days", longest))
     if spec.label is not None and spec.retrain.enabled:
         policy = spec.retrain
         asked.append(("retrain.minimum_gate_rows", policy.minimum_gate_rows, "retrain.gate_days", policy.gate_days))

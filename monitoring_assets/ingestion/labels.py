@@ -58,3 +58,12 @@ def ingest_labels(
     """Replace these days of `labels` with what the source holds for them, and account for every row."""
     with staged_labels(spec, label, source, days) as rows:
         return store_labels(connection, spec, rows)
+
+
+def labelled_log(spec: MonitorSpec, columns: Sequence[str]) -> str:
+    """SQL of the log's rows `p`: `day`, these columns, `__weight` (the rows it stands for), `__label` (NULL where unknown)."""
+    weight = f"coalesce(p.{quoted(spec.sampling_weight)}, 1.0)" if spec.sampling_weight else "1.0::DOUBLE"
+    return (
+        f"SELECT p.day, {', '.join(columns)}, {weight} AS __weight, l.label AS __label FROM {table(spec, 'inference_log')} p "
+        f"LEFT JOIN {table(spec, 'labels')} l ON l.day = p.day AND l.prediction_id = p.{quoted(spec.id)}"
+    )

@@ -88,11 +88,15 @@ class Quality(SpecModel):
 
 
 class Performance(SpecModel):
-    """When the model counts as worse than it was: its realised metric over the newest labelled days, against the
-    baseline's. Margins are in the metric's own units (for regression, relative to the baseline's error)."""
+    """When the model counts as worse than it was: its realised metric over the last days, against the baseline's.
 
-    window_days: PositiveInt = 7
-    minimum_rows: PositiveInt = 500
+    Every metric is measured over windows of `windows_days`, from all their labelled rows together. The longest is the one that is
+    judged, where it holds `minimum_labelled_rows` of the model that serves (effective rows, where they are weighted). Margins are
+    in the metric's own units (for regression, relative to the baseline's error).
+    """
+
+    windows_days: list[Annotated[int, Field(ge=1, le=366)]] = Field(default=[1, 7], min_length=1)
+    minimum_labelled_rows: PositiveInt = 500
     margin_minor: NonNegative = 0.03
     margin_moderate: NonNegative = 0.05
     margin_severe: NonNegative = 0.08
@@ -103,6 +107,11 @@ class Performance(SpecModel):
         if not self.margin_minor < self.margin_moderate < self.margin_severe:
             raise ValueError("margin_minor, margin_moderate, margin_severe must rise")
         return self
+
+    @property
+    def judged_window_days(self) -> int:
+        """The window that is judged: the longest."""
+        return max(self.windows_days)
 
 
 RENAMED_RETRAIN_KEYS = {

@@ -180,9 +180,12 @@ def _performance(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days:
     from monitoring_assets.performance.verdicts import performance_verdicts
 
     for day, state in performance_verdicts(connection, spec, days):
-        shown = numbers({state.metric: state.value, f"baseline_{state.metric}": state.baseline_value, "fall": state.fall})
-        told = state.reason if state.severity is not None else f"not judged: {state.reason}"
-        yield DayResult(day, "performance_within_threshold", state.severity or "ok", told, dict(shown))
+        measured = {state.metric: state.value, f"baseline_{state.metric}": state.baseline_value, "fall": state.fall}
+        shown: dict[str, Any] = dict(numbers(measured | {"labelled_rows": state.labelled_rows, "days": state.days_present}))
+        if state.model_version is not None:
+            shown["model_version"] = state.model_version
+        reason = state.reason if state.severity is not None else f"not judged: {state.reason}"
+        yield DayResult(day, "performance_within_threshold", state.severity, reason, shown)
 
 
 def _result(key: dg.AssetKey, result: DayResult) -> dg.AssetCheckResult:

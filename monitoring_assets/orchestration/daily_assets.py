@@ -17,7 +17,7 @@ from monitoring_assets.orchestration.daily_work import daily_work
 from monitoring_assets.orchestration.metadata import as_table, numbers, segments_left_out, table_metadata, verdict_metadata
 from monitoring_assets.orchestration.partitions import daily_partitions, days_of
 from monitoring_assets.orchestration.resources import MonitoringHome, errors_for_dagster
-from monitoring_assets.warehouse import replace_days, table, transaction
+from monitoring_assets.warehouse import transaction
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -169,24 +169,28 @@ def _labels(spec: MonitorSpec) -> dg.AssetsDefinition:
 
 
 def _performance(spec: MonitorSpec) -> dg.AssetsDefinition:
-    @_daily(spec, "performance", ["inference_log", "labels"], "Realised metrics of the day, as a whole and by segment.")
+    @_daily(spec, "performance", ["inference_log", "labels"], "Realised metrics by window, segment and model version.")
     def performance(context: dg.AssetExecutionContext, monitoring_home: MonitoringHome) -> None:
-        from monitoring_assets.performance.daily_metrics import measure_days
+        from monitoring_assets.baselines.reference_metric import fill_reference_metric
+        from monitoring_assets.performance.windows import write_performance
 
         with daily_work(context, monitoring_home, spec, "performance", reads_rows=True) as (connection, days):
             if not days:
                 return
-            measured = measure_days(connection, spec, days)
             with transaction(connection):
-                connection.register("measured", measured)
-                replace_days(connection, table(spec, "performance"), days, "SELECT * FROM measured ORDER BY ALL")
-        overall = measured[measured["segment"].isna()]
-        for day, rows in overall.groupby("day"):
-            shown: dict[str, Any] = dict(numbers(dict(zip(rows["metric"], rows["value"], strict=True))))
-            shown |= numbers({"rows": rows["row_count"].iloc[0], "labelled_rows": rows["labelled_rows"].iloc[0]})
-            reasons = sorted({reason for reason in rows["reason"] if reason})
-            if reasons:
-                shown["why_not"] = "; ".join(reasons)
+                measured = write_performance(connection, spec, days)
+                fill_reference_metric(connection, spec, days)
+        for day, rows in measured[measured["model_version"].isna()].groupby("day"):
+            shown: dict[str, Any] = {}
+            for length, of_window in rows.groupby("window_days"):
+                label = f"{length}_day" + ("s" if length > 1 else "")
+                shown |= numbers({f"{row.metric}_{label}": row.value for row in of_window.itertuples()})
+                first = of_window.iloc[0]
+                counted = {"rows": first["row_count"], "labelled_rows": first["labelled_rows"], "days": first["days_present"]}
+                shown |= numbers({f"{name}_{label}": value for name, value in counted.items()})
+                reasons = sorted({reason for reason in of_window["reason"] if reason})
+                if reasons:
+                    shown[f"why_not_{label}"] = "; ".join(reasons)
             context.add_asset_metadata(shown, partition_key=day.isoformat())
 
     return performance

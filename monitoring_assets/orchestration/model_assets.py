@@ -195,7 +195,8 @@ def _baseline_metadata(baseline: "Baseline") -> dict[str, Any]:
         "dagster/row_count": baseline.row_count,
         "model_version": baseline.model_version or "none yet",
     }
-    return shown | numbers({f"cross_validated_{baseline.metric}": baseline.metric_value})
+    measured = "cross_validated" if baseline.model_version else "reference"
+    return shown | numbers({f"{measured}_{baseline.metric}": baseline.metric_value})
 
 
 def _readiness_of(monitoring_home: MonitoringHome, spec: MonitorSpec, baseline: "Baseline") -> "Readiness":

@@ -5,6 +5,7 @@ How a model is trained is in `training.py`, how it is judged in `gate.py`, where
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
@@ -15,10 +16,11 @@ from monitoring_assets.baselines.building import build_candidate_baseline
 from monitoring_assets.baselines.in_force import Baseline, discard_candidate_baseline, put_in_force
 from monitoring_assets.errors import ChampionMissing, NotEnoughLabels
 from monitoring_assets.ingestion.label_maturity import days_with_mature_labels, why_immature
+from monitoring_assets.ingestion.labels import labelled_log
 from monitoring_assets.ingestion.reference import REFERENCE_ROWS, stage_reference
 from monitoring_assets.monitor_spec import MonitorSpec, days_between
-from monitoring_assets.performance.daily_metrics import labelled_predictions
-from monitoring_assets.performance.realised import PRIMARY_METRIC, realised_metrics
+from monitoring_assets.performance.metrics import PRIMARY_METRIC
+from monitoring_assets.performance.realised import realised_metrics
 from monitoring_assets.retraining.decisions import find_verdict, store_verdict
 from monitoring_assets.retraining.gate import Verdict, judge
 from monitoring_assets.retraining.lost_models import require_registry_of_the_champion
@@ -198,25 +200,26 @@ def labelled_features(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, 
     Days before the log come from the reference.
     """
     mature = ", ".join(f"DATE '{day}'" for day in days_with_mature_labels(connection, spec) if first <= day <= last)
-    features = ", ".join(f"p.{quoted(name)}" for name in spec.features)
-    weight = f"coalesce(p.{quoted(spec.sampling_weight)}, 1.0)" if spec.sampling_weight else "1.0::DOUBLE"
-    log = (
-        f"SELECT p.day, {features}, l.label AS __label, {weight} AS __weight, p.{quoted(spec.id)} AS __id "
-        f"FROM {table(spec, 'inference_log')} p "
-        f"JOIN {table(spec, 'labels')} l ON l.day = p.day AND l.prediction_id = p.{quoted(spec.id)} "
-        f"WHERE l.label IS NOT NULL AND l.day IN ({mature or 'NULL'})"
-    )
+    columns = [*(f"p.{quoted(name)}" for name in spec.features), f"p.{quoted(spec.id)} AS __id"]
+    log = f"{labelled_log(spec, columns)} WHERE l.label IS NOT NULL AND l.day IN ({mature or 'NULL'})"
     starts = connection.execute(f"SELECT min(day) FROM {table(spec, 'inference_log')}").fetchone()
     reaches_back = starts is None or starts[0] is None or first < starts[0]
     if reaches_back and spec.reference.path and spec.label and stage_reference(connection, spec).has_label:
+        weight = f"p.{quoted(spec.sampling_weight)}" if spec.sampling_weight else "1.0"
         log += (
-            f" UNION ALL SELECT p.day, {features}, p.{quoted(spec.label.column)}, {weight}, p.{quoted(spec.id)} "
+            f" UNION ALL SELECT p.day, {', '.join(columns)}, {weight}, p.{quoted(spec.label.column)} "
             f"FROM {REFERENCE_ROWS} p WHERE p.{quoted(spec.label.column)} IS NOT NULL "
             f"AND p.day NOT IN (SELECT day FROM {table(spec, 'inference_log')})"
         )
     return connection.execute(
         f"SELECT * EXCLUDE (__id) FROM ({log}) WHERE day BETWEEN ? AND ? ORDER BY day, __id", [first, last]
     ).df()
+
+
+def _logged_predictions(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: Sequence[date]) -> pd.DataFrame:
+    """What the log says was predicted on these days, of the rows whose label is known."""
+    rows = labelled_log(spec, [f"p.{quoted(spec.prediction.column)} AS __prediction"])
+    return connection.execute(f"{rows} WHERE l.label IS NOT NULL AND p.day IN (SELECT unnest(?::DATE[]))", [list(days)]).df()
 
 
 def _judge(
@@ -236,7 +239,7 @@ def _judge(
     with warehouse.connect() as connection:
         frame = labelled_features(connection, spec, first, last)
         counting = days_with_mature_labels(connection, spec, days_between(first, last))
-        logged = labelled_predictions(connection, spec, counting) if champion is None else None
+        logged = _logged_predictions(connection, spec, counting)
     labels = frame["__label"].to_numpy(float)
     features = frame[list(spec.features)]
     metric = PRIMARY_METRIC[spec.task]
@@ -248,8 +251,8 @@ def _judge(
     if champion is not None:
         incumbent = measured(champion.version)
     else:  # a model trained elsewhere: what the log says it predicted
-        known = logged[logged["label"].notna()] if logged is not None else pd.DataFrame(columns=["label", "prediction", "weight"])
-        incumbent = realised_metrics(known["label"], known["prediction"], None, spec.task, weights=known["weight"])[metric]
+        said = logged["__prediction"]
+        incumbent = realised_metrics(logged["__label"], said, None, spec.task, weights=logged["__weight"])[metric]
     return _verdict(spec, measured(challenger.version), incumbent, len(frame), first, last)
 
 

@@ -3,13 +3,11 @@
 from datetime import date
 
 import duckdb
-import numpy as np
 
 from monitoring_assets.baselines.in_force import Baseline, baselines_in_force
 from monitoring_assets.drift.multivariate import ALL_FEATURES
 from monitoring_assets.monitor_spec import SEVERITIES, MonitorSpec, Severity
-from monitoring_assets.performance.daily_metrics import Standing, standing
-from monitoring_assets.performance.realised import PRIMARY_METRIC
+from monitoring_assets.performance.verdicts import current_standing
 from monitoring_assets.retraining.gate import Verdict
 from monitoring_assets.retraining.policy import Decision, Evidence
 from monitoring_assets.warehouse import table
@@ -55,6 +53,7 @@ def gather_evidence(
         baseline_value=state.baseline_value,
         fall=state.fall,
         metric_rows=state.labelled_rows,
+        unjudged_metric=state.reason if state.severity is None else None,
         untrained_rows=_one(connection, f"SELECT count(*) {labelled} AND day > ?", baseline.last_day) or 0,
         newest_labelled_day=_one(connection, f"SELECT max(day) {labelled}"),
         last_retrain_day=_one(connection, f"SELECT max(day) {decided} WHERE verdict IS NOT NULL"),
@@ -92,17 +91,6 @@ def window_quality(
         f"SELECT DISTINCT day FROM {log} WHERE {within} AND day NOT IN (SELECT day FROM {quality}) ORDER BY day"
     ).fetchall()
     return broken, tuple(str(row[0]) for row in unjudged)
-
-
-def current_standing(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, baseline: Baseline) -> Standing:
-    """The primary metric of the newest labelled days against the baseline's; the days it was trained on do not count."""
-    values = connection.execute(
-        f"SELECT value, labelled_rows FROM {table(spec, 'performance')} WHERE segment IS NULL AND metric = ? "
-        "AND labelled_rows > 0 AND day > ? ORDER BY day DESC LIMIT ?",
-        [PRIMARY_METRIC[spec.task], baseline.last_day, spec.performance.window_days],
-    ).fetchnumpy()
-    found, rows = np.asarray(values["value"], float), np.asarray(values["labelled_rows"], float)
-    return standing(spec.performance, spec.task, found, rows, baseline.metric_value)
 
 
 def store_decision(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, decision: Decision) -> None:

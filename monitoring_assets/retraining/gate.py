@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass
 from datetime import date
 
-from monitoring_assets.performance.realised import PRIMARY_METRIC, Task, improvement
+from monitoring_assets.performance.metrics import PRIMARY_METRIC, Task, improvement
 
 
 @dataclass(frozen=True)

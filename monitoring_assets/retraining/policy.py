@@ -22,6 +22,7 @@ class Evidence:
     counts labelled rows of days the model was not trained on. `severe_quality` says of the window's days whose rows are severely
     broken what is wrong; `unjudged_days` are those whose quality has not been judged. `drifted_segments` are for who reads the
     evidence: a segment alone asks for no retrain.
+    `unjudged_metric` says why the metric cannot be compared with the baseline's, if so.
     """
 
     day: date | None
@@ -44,6 +45,7 @@ class Evidence:
     unjudged_days: tuple[str, ...] = ()
     together_severity: Severity | None = None
     drifted_segments: tuple[str, ...] = ()
+    unjudged_metric: str | None = None
 
     @property
     def digest(self) -> str:
@@ -186,6 +188,8 @@ def _summary(policy: Retrain, evidence: Evidence) -> str:
     told = f"{drifted} of {len(evidence.severities)} features {policy.severity}, prediction {prediction}"
     if evidence.together_severity is not None:
         told += f", (all features) {evidence.together_severity}"
-    if evidence.metric_value == evidence.metric_value:
+    if evidence.unjudged_metric is not None:
+        told += f", {evidence.metric} not judged: {evidence.unjudged_metric}"
+    elif evidence.metric_value == evidence.metric_value:
         told += f", {evidence.metric} {evidence.metric_value:.3f} (baseline {evidence.baseline_value:.3f})"
     return told

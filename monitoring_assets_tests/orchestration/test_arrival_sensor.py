@@ -150,7 +150,8 @@ def test_a_late_file_of_an_old_day_reopens_it_and_then_the_days_whose_windows_ho
     assert monitor.rows("SELECT current_rows FROM example.drift_scores WHERE day = '2026-03-13' AND window_days = 3 LIMIT 1") == [
         (61,)
     ]
-    assert monitor.rows("SELECT DISTINCT labelled_rows FROM example.performance WHERE day = '2026-03-11'") == [(1,)]
+    labelled = "SELECT DISTINCT labelled_rows FROM example.performance WHERE window_days = 1 AND day = '2026-03-11'"
+    assert monitor.rows(labelled) == [(1,)]
     assert monitor.rows("SELECT * FROM example.drift_scores WHERE day = '2026-03-14' ORDER BY ALL") == before
 
 

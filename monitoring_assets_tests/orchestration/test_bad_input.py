@@ -68,7 +68,7 @@ def test_a_day_without_rows_is_told_in_every_asset(monitor: DagsterMonitor) -> N
     reasons = monitor.rows(f"SELECT DISTINCT severity, reason FROM example.drift_scores WHERE day = '{EMPTY}'")
     assert reasons == [(None, "0 rows, 30 needed")]
     assert monitor.check("drift_scores", "drift_within_threshold", EMPTY).evaluation.description.startswith("not judged: 0 rows")
-    assert monitor.metadata("performance", EMPTY)["why_not"].value == "0 predictions"
+    assert monitor.metadata("performance", EMPTY)["why_not_1_day"].value == "0 predictions"
     assert "0 rows" in monitor.check("inference_log", "row_count", EMPTY).evaluation.description
 
 

@@ -63,7 +63,7 @@ def test_a_minimum_that_the_rows_of_a_day_never_reach_names_the_window_that_woul
     reason = judged(thin).description
     assert "retrain.minimum_gate_rows 1,000: about 48 rows a day make 336 in the 7 days of retrain.gate_days" in reason
     assert "raise retrain.gate_days to 21" in reason
-    assert "performance.minimum_rows 500: about 48 rows a day make 336" in reason
+    assert "performance.minimum_labelled_rows 500: about 48 rows a day make 336" in reason
     assert "training_days" not in reason  # 60 days have enough
 
 

@@ -225,7 +225,7 @@ def test_a_regression_runs_the_loop(tmp_path: Path) -> None:
         succeeded(monitor.materialise("inference_log", "labels", tags=ends))
         succeeded(monitor.materialise("reference_baseline"))
         succeeded(monitor.materialise("daily_profile", "drift_scores", "performance", tags=ends))
-        assert monitor.metadata("performance", DAYS[0])["rmse"].value > 100
+        assert monitor.metadata("performance", DAYS[0])["rmse_1_day"].value > 100
         succeeded(monitor.retrain())
         shown = monitor.metadata("champion")
         assert shown["verdict"].value == "promoted"

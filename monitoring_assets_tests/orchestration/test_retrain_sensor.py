@@ -21,6 +21,7 @@ FIRST, SECOND, THIRD, FOURTH = days_between(date(2026, 3, 10), date(2026, 3, 13)
 SETTINGS = {
     "reference": {"path": "reference.parquet"},
     "drift": {"windows_days": [1]},
+    "performance": {"minimum_labelled_rows": 2 * ROWS},
     "retrain": {"drift_window_days": 1, "minimum_training_rows": 100, "minimum_gate_rows": 100, "cooldown_days": 10},
 }
 
@@ -198,7 +199,6 @@ def test_a_fall_in_performance_is_a_reason_even_where_the_log_is_broken(monitor:
     score(monitor, THIRD)
     with monitor.warehouse() as connection:
         connection.execute("UPDATE example.baselines SET metric = 'auc', metric_value = 0.99")
-        connection.execute(f"UPDATE example.performance SET labelled_rows = {10 * ROWS} WHERE labelled_rows > 0")
     (request,) = monitor.tick().run_requests
     reason = decisions(monitor)[-1][3]
     assert "auc" in reason

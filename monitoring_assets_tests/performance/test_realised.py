@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sklearn_metrics
 
-from monitoring_assets.performance.realised import METRICS, improvement, measure, realised_metrics
+from monitoring_assets.performance.metrics import METRICS, improvement
+from monitoring_assets.performance.realised import measure, realised_metrics
 
 probability = st.floats(0, 1)
 number = st.floats(-1e6, 1e6)
@@ -124,7 +125,7 @@ def test_undefined_is_nan_with_the_reason(labels, scores, task, metric, reason) 
 
 def test_a_reason_stands_exactly_where_a_value_is_missing() -> None:
     for labels in ([0, 0, 0], [1, 1, 1], [0, 1, 1]):
-        for value, reason in measure(labels, [0.1, 0.2, 0.9], None, "classification").values():
+        for value, reason, _ in measure(labels, [0.1, 0.2, 0.9], None, "classification").values():
             assert math.isnan(value) == (reason is not None)
 
 

@@ -24,7 +24,10 @@ SETTINGS: dict[str, Any] = {
     "retain_days": 4,
 }
 # Judged on the day's rows, or stored as delivered, and kept for ever.
-KEPT_TABLES = ("daily_profile", "drift_scores", "drift_verdicts", "labels", "performance", "quality", "serving", "baselines")
+KEPT_TABLES = (
+    "daily_profile", "drift_scores", "drift_verdicts", "labels", "performance_counts", "performance", "quality", "serving",
+    "baselines",
+)  # fmt: skip
 ASSETS = ("inference_log", "daily_profile", "drift_scores", "labels", "performance")
 
 

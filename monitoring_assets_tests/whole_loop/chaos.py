@@ -49,7 +49,7 @@ STEPS = {
     "quality": ("quality",),
     "drift_scores": ("drift_scores", "drift_verdicts"),
     "labels": ("labels", "quarantine of labels", "deliveries of labels"),
-    "performance": ("performance",),
+    "performance": ("performance_counts", "performance"),
 }
 # Facts about columns and baselines that are only ever added to, whichever step needs one first.
 GROWING = ("profile_grids", "thresholds")
