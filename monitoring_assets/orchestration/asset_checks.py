@@ -128,36 +128,45 @@ def _accepted(asset: "Asset", connection: duckdb.DuckDBPyConnection, spec: Monit
 
 
 def _quality(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: list[date]) -> Iterator[DayResult]:
-    from monitoring_assets.quality.daily_findings import judge_days
+    from monitoring_assets.quality.daily_findings import daily_findings
 
-    by_check: dict[tuple[date, str], list[Any]] = defaultdict(list)
-    for finding in judge_days(connection, spec, days):
+    by_check: dict[tuple[date, str], list[Finding]] = defaultdict(list)
+    for finding in daily_findings(connection, spec, days):
         by_check[finding.day, finding.check].append(finding)
     for day in days:
+        has_rows = any(finding.observed > 0 for finding in by_check[day, "row_count"])
         for kind in kinds_of(spec):
-            findings = by_check[day, kind]
-            bad = [finding for finding in findings if finding.severity != "ok"]
-            shown: dict[str, Any] = {"expectations": len(findings), **numbers({"failing": len(bad)})}
-            if bad:
-                shown["findings"] = as_table(
-                    [
-                        {
-                            "column": finding.column or "",
-                            "expectation": finding.expectation,
-                            "severity": finding.severity,
-                            "observed": round(finding.observed, 6),
-                            "expected": finding.expected,
-                            "arguments": shortened(json.dumps(finding.kwargs, ensure_ascii=False), 200),
-                            "unexpected_count": finding.unexpected_count,
-                            "unexpected_percent": finding.unexpected_percent,
-                            "partial_unexpected_list": ", ".join(finding.partial_unexpected_list),
-                        }
-                        for finding in bad
-                    ]
-                )
-            names = ", ".join(dict.fromkeys(finding.column or _of_rows(finding) for finding in bad))
-            told = f"{len(bad)} of {len(findings)} expectations broken: {names}" if bad else f"{len(findings)} expectations hold"
-            yield DayResult(day, kind, worst([finding.severity for finding in findings]), told, shown)
+            found = by_check[day, kind]
+            if found or has_rows:
+                yield _quality_result(day, kind, found)
+            else:
+                yield DayResult(day, kind, None, "not judged: the day has no rows")
+
+
+def _quality_result(day: date, kind: str, findings: "list[Finding]") -> DayResult:
+    bad = [finding for finding in findings if not finding.success]
+    shown: dict[str, Any] = {"expectations": len(findings), **numbers({"failing": len(bad)})}
+    if bad:
+        shown["findings"] = as_table([_shown(finding) for finding in bad])
+    names = ", ".join(dict.fromkeys(finding.column or _of_rows(finding) for finding in bad))
+    description = f"{len(bad)} of {len(findings)} expectations broken: {names}" if bad else f"{len(findings)} expectations hold"
+    if not findings:
+        description = "nothing is expected: neither the contract nor the reference says anything of this kind"
+    return DayResult(day, kind, worst([finding.severity for finding in findings]), description, shown)
+
+
+def _shown(finding: "Finding") -> dict[str, Any]:
+    return {
+        "column": finding.column or "",
+        "expectation": finding.expectation,
+        "severity": finding.severity,
+        "observed": round(finding.observed, 6),
+        "expected": finding.expected,
+        "arguments": shortened(json.dumps(finding.kwargs, ensure_ascii=False), 200),
+        "unexpected_count": finding.unexpected_count,
+        "unexpected_percent": finding.unexpected_percent,
+        "partial_unexpected_list": ", ".join(finding.partial_unexpected_list),
+    }
 
 
 def _of_rows(finding: "Finding") -> str:

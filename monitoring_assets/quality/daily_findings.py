@@ -31,12 +31,12 @@ STORED = pa.schema(
 )  # fmt: skip
 
 
-def judge_days(
+def daily_findings(
     connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: Sequence[date], now: datetime | None = None
 ) -> list[Finding]:
-    """Evaluate these days and put their findings in the place of those in `quality`, in one transaction.
+    """The findings of these days, which take the place of those in `quality`, in one transaction.
 
-    A day whose raw rows were deleted keeps the findings it has. Before there is a baseline the contract alone is judged: a
+    A day whose raw rows were deleted keeps the findings it has. Before there is a baseline only the contract counts: a
     reference that is a range of the log is made of checked days.
 
     Raises
@@ -50,18 +50,18 @@ def judge_days(
     if not days:
         return findings
     with measured_cost(connection, spec, "quality", days):
-        return [*findings, *_judge(connection, spec, days, now or datetime.now(UTC))]
+        return [*findings, *_evaluated(connection, spec, days, now or datetime.now(UTC))]
 
 
-def _judge(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: Sequence[date], now: datetime) -> list[Finding]:
+def _evaluated(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: Sequence[date], now: datetime) -> list[Finding]:
     findings: list[Finding] = []
     rows = []
-    for baseline_id, facts, judged in facts_in_force(connection, spec, days):
+    for baseline_id, facts, covered in facts_in_force(connection, spec, days):
         found = [
-            *evaluate_days(connection, table(spec, "inference_log"), judged, spec, facts),
-            *evaluate_declared(connection, spec, judged),
-            *_unreadable(connection, spec, judged),
-            *_age(connection, spec, judged, now),
+            *evaluate_days(connection, table(spec, "inference_log"), covered, spec, facts),
+            *evaluate_declared(connection, spec, covered),
+            *_unreadable(connection, spec, covered),
+            *_age(connection, spec, covered, now),
         ]
         rows += [_stored_form(finding) | {"baseline_id": baseline_id} for finding in found]
         findings += found
@@ -93,10 +93,10 @@ def _stored(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: Sequ
 
 def _unreadable(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: Sequence[date]) -> Iterator[Finding]:
     """For a day whose source could not be read a finding with the reason."""
-    told = connection.execute(
+    noted = connection.execute(
         f"SELECT day, unreadable FROM {table(spec, 'deliveries')} WHERE asset = 'inference_log' AND unreadable IS NOT NULL"
     )
-    for day, reason in told.fetchall():
+    for day, reason in noted.fetchall():
         if day in days:
             name, kwargs = GX_NAMES["row_count"], {"min_value": 1}
             yield Finding(day, "row_count", None, "severe", 0.0, 1, None, [reason], READABLE_SOURCE, name, kwargs, success=False)

@@ -66,7 +66,7 @@ def measured_days(
 
 def _finding(found: Measured, expected: Sequence[DayExpectation]) -> Finding:
     failed = [expectation for expectation in expected if not expectation.success]
-    told = failed[-1] if failed else expected[0]
+    shown = failed[-1] if failed else expected[0]
     e = found.expectation
     percent: float | None = None
     if e.kind in ROW_KINDS:
@@ -83,13 +83,13 @@ def _finding(found: Measured, expected: Sequence[DayExpectation]) -> Finding:
         day=found.day,
         check=e.kind,
         column=e.column,
-        severity=told.severity if failed else "ok",
+        severity=shown.severity if failed else "ok",
         observed=observed,
         unexpected_count=count,
         unexpected_percent=percent,
         partial_unexpected_list=list(found.samples) if count else [],
         expected=words,
-        expectation=told.type,
-        kwargs=told.kwargs,
+        expectation=shown.type,
+        kwargs=shown.kwargs,
         success=not failed,
     )

@@ -43,8 +43,8 @@ def measure(
 ) -> Iterator[Measured]:
     """Measure days of a relation, which holds `day` and the log's columns, ordered by day and expectation.
 
-    A day without rows is measured for `row_count` and `of_type` only. Of an absent column only its type is told, of one of
-    another type than declared only that and what is missing. A correlation of too few or constant values is not told.
+    A day without rows is measured for `row_count` and `of_type` only. Of an absent column only its type is measured, of one
+    of another type than declared only that and what is missing. A correlation of too few or constant values is left out.
     """
     types = {row[0]: row[1] for row in connection.execute(f"DESCRIBE SELECT * FROM {rows}").fetchall()}
     wrong = {
@@ -58,8 +58,8 @@ def measure(
         total = int(found.get("rows", 0))
         for place, e in enumerate(expectations):
             if e.kind == "of_type":
-                told = wrong.get(str(e.column))
-                yield Measured(day, e, float(told is not None), total, (told,) if told else ())
+                other = wrong.get(str(e.column))
+                yield Measured(day, e, float(other is not None), total, (other,) if other else ())
             elif e.kind == "row_count":
                 yield Measured(day, e, float(total), total, (str(total),))
             elif total and place in comparable and found[f"m{place}"] is not None and not math.isnan(found[f"m{place}"]):

@@ -51,6 +51,14 @@ def test_a_corrupt_or_missing_file_leaves_the_other_days_right(monitor: DagsterM
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("check", ["not_null", "in_range", "in_set", "unique_id", "no_outliers", "fresh"])
+def test_without_rows_nothing_is_judged_and_nothing_is_green(monitor: DagsterMonitor, check: str) -> None:
+    for day in (CORRUPT, EMPTY, MISSING):
+        found = monitor.check("inference_log", check, day).evaluation
+        assert (found.passed, found.severity) == (False, dg.AssetCheckSeverity.WARN)
+        assert found.description == "not judged: the day has no rows"
+
+
 @pytest.mark.parametrize("day", [CORRUPT, MISSING])
 def test_the_check_of_a_day_that_was_not_read_fails_with_the_file_and_the_reason(monitor: DagsterMonitor, day: date) -> None:
     judged = monitor.check("inference_log", "row_count", day).evaluation

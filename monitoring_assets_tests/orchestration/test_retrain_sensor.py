@@ -11,7 +11,7 @@ import pytest
 
 from monitoring_assets.monitor_spec import days_between
 from monitoring_assets.orchestration.model_assets import DECISION_TAG
-from monitoring_assets.quality.daily_findings import judge_days
+from monitoring_assets.quality.daily_findings import daily_findings
 from monitoring_assets.warehouse import Warehouse
 from monitoring_assets_tests.dagster_monitor import DagsterMonitor, succeeded
 from monitoring_assets_tests.example_monitor import example_rows, write_day, write_labels, write_reference
@@ -227,7 +227,7 @@ def test_checks_alone_are_enough_to_end_the_wait(monitor: DagsterMonitor) -> Non
     forget_quality(monitor, THIRD)
     assert monitor.tick().run_requests == []
     with monitor.warehouse() as connection:
-        judge_days(connection, monitor.spec, [THIRD])  # no event tells of it
+        daily_findings(connection, monitor.spec, [THIRD])  # no event tells of it
     assert len(monitor.tick().run_requests) == 1
     assert monitor.tick().run_requests == []
 

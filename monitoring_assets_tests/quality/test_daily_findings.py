@@ -18,7 +18,7 @@ from monitoring_assets.demo.flights import FEATURES, load_flights
 from monitoring_assets.errors import ExpectationUnusable
 from monitoring_assets.ingestion.prediction_log import ingest_log
 from monitoring_assets.monitor_spec import MonitorSpec, days_between
-from monitoring_assets.quality.daily_findings import judge_days
+from monitoring_assets.quality.daily_findings import daily_findings
 from monitoring_assets.quality.expectations import Volume
 from monitoring_assets.quality.facts import read_facts, weekday_volumes
 from monitoring_assets.quality.findings import Finding
@@ -55,7 +55,7 @@ def bad(findings: list[Finding]) -> dict[tuple[str, str | None], str]:
 
 def test_a_day_like_the_reference_is_sound_in_every_kind(tmp_path):
     with judged_monitor(tmp_path, {DAY: related(DAY)}) as (connection, spec):
-        findings = judge_days(connection, spec, [DAY])
+        findings = daily_findings(connection, spec, [DAY])
     assert bad(findings) == {}
     assert {f.check for f in findings} >= {"no_outliers", "prediction_varies", "fresh", "correlated"}
 
@@ -65,8 +65,8 @@ def test_a_shuffled_column_loses_its_correlation_and_a_cut_day_its_end(tmp_path)
     shuffled["items"] = np.random.default_rng(1).permutation(shuffled["items"])
     cut = related(NEXT).iloc[: ROWS * 2 // 3]  # the rows are spread evenly over the day
     with judged_monitor(tmp_path, {DAY: shuffled, NEXT: cut}) as (connection, spec):
-        assert bad(judge_days(connection, spec, [DAY])) == {("correlated", "amount ~ items"): "minor"}
-        findings = judge_days(connection, spec, [NEXT])
+        assert bad(daily_findings(connection, spec, [DAY])) == {("correlated", "amount ~ items"): "minor"}
+        findings = daily_findings(connection, spec, [NEXT])
     assert bad(findings) == {("fresh", "at"): "moderate"}
     (hours,) = [f.observed for f in findings if f.check == "fresh"]
     assert 8 < hours < 8.3
@@ -76,10 +76,10 @@ def test_findings_are_stored_replaced_per_day_and_the_same_however_days_are_grou
     broken = related(NEXT).assign(amount=None)
     with judged_monitor(tmp_path, {DAY: related(DAY), NEXT: broken}) as (connection, spec):
         stored = f"SELECT * FROM {table(spec, 'quality')} ORDER BY ALL"
-        together = judge_days(connection, spec, [DAY, NEXT])
+        together = daily_findings(connection, spec, [DAY, NEXT])
         first = connection.execute(stored).fetchall()
         for day in (NEXT, DAY, DAY):
-            judge_days(connection, spec, [day])
+            daily_findings(connection, spec, [day])
         assert connection.execute(stored).fetchall() == first
         assert len(first) == len(together)
         told = connection.execute(
@@ -92,7 +92,7 @@ def test_findings_are_stored_replaced_per_day_and_the_same_however_days_are_grou
 
 def test_rows_that_come_anew_are_not_judged_by_what_was_found_of_the_old_ones(tmp_path):
     with judged_monitor(tmp_path, {DAY: related(DAY), NEXT: related(NEXT)}) as (connection, spec):
-        judge_days(connection, spec, [DAY, NEXT])
+        daily_findings(connection, spec, [DAY, NEXT])
         ingest_log(connection, spec, [NEXT])
         days = f"SELECT DISTINCT day FROM {table(spec, 'quality')} ORDER BY day"
         assert connection.execute(days).fetchall() == [(DAY,)]
@@ -106,7 +106,7 @@ def test_before_there_is_a_baseline_the_contract_alone_is_judged(tmp_path):
     write_day(tmp_path, DAY, frame=example_rows(DAY, ROWS).assign(amount=None))
     with example_warehouse(tmp_path, spec) as connection:
         ingest_log(connection, spec, [DAY])
-        findings = judge_days(connection, spec, [DAY])
+        findings = daily_findings(connection, spec, [DAY])
         stored = connection.execute(f"SELECT DISTINCT baseline_id FROM {table(spec, 'quality')}").fetchall()
     assert bad(findings) == {("not_null", "amount"): "severe"}
     assert stored == [(None,)]
@@ -142,10 +142,10 @@ def test_only_a_live_monitors_newest_day_grows_old(tmp_path):
     with judged_monitor(tmp_path, {DAY: related(DAY), NEXT: related(NEXT)}, quality=quality) as (connection, spec):
         ended = datetime(2026, 3, 12, 4, tzinfo=UTC)  # midnight in New York
         for hours, severity in ((11, "ok"), (13, "moderate")):
-            findings = judge_days(connection, spec, [DAY, NEXT], ended + timedelta(hours=hours))
+            findings = daily_findings(connection, spec, [DAY, NEXT], ended + timedelta(hours=hours))
             age = [f for f in findings if f.check == "fresh" and f.column is None]
             assert [(f.day, f.severity, f.observed) for f in age] == [(NEXT, severity, hours)]
-        assert not [f for f in judge_days(connection, spec, [DAY], ended) if f.check == "fresh" and f.column is None]
+        assert not [f for f in daily_findings(connection, spec, [DAY], ended) if f.check == "fresh" and f.column is None]
 
 
 DECLARED = [
@@ -164,7 +164,7 @@ DECLARED = [
 def test_any_expectation_is_evaluated_on_each_day_by_its_name(tmp_path):
     high = related(NEXT).assign(amount=lambda frame: frame["amount"] + 30, country="US")
     with judged_monitor(tmp_path, {DAY: related(DAY), NEXT: high}, quality={"expectations": DECLARED}) as (connection, spec):
-        findings = [f for f in judge_days(connection, spec, [DAY, NEXT]) if f.check == "declared"]
+        findings = [f for f in daily_findings(connection, spec, [DAY, NEXT]) if f.check == "declared"]
     by_day = {day: {f.expectation: f for f in findings if f.day == day} for day in (DAY, NEXT)}
     mean, countries, volume, pair, quantile = (entry["type"] for entry in DECLARED)
     told = {day: {name: finding.severity for name, finding in found.items()} for day, found in by_day.items()}
@@ -203,7 +203,7 @@ def test_any_expectation_is_evaluated_on_each_day_by_its_name(tmp_path):
 def test_an_expectation_that_cannot_be_used_is_an_error_that_names_it_and_never_a_pass(tmp_path, declared, told):
     with judged_monitor(tmp_path, {DAY: related(DAY)}, quality={"expectations": [declared]}) as (connection, spec):
         with pytest.raises(ExpectationUnusable) as refused:
-            judge_days(connection, spec, [DAY])
+            daily_findings(connection, spec, [DAY])
         assert connection.execute(f"SELECT count(*) FROM {table(spec, 'quality')}").fetchone() == (0,)
     assert all(part in str(refused.value) for part in told), str(refused.value)
 
@@ -241,10 +241,10 @@ def test_at_most_2_percent_of_quiet_days_have_a_finding(tmp_path, rows):
     judged = days_between(date(2013, 3, 2), date(2013, 1, 1) + timedelta(days=days - 1))
     with Warehouse(tmp_path / "quiet.duckdb").connect() as connection:
         spec = flights_warehouse(connection, flights, rows, days, seed=rows)
-        quiet = judge_days(connection, spec, judged)
+        quiet = daily_findings(connection, spec, judged)
         # The same days are found fault with as soon as there is one: four in ten temperatures missing on every day.
         connection.execute(f"UPDATE {table(spec, 'inference_log')} SET temp = NULL WHERE hash(flight_id) % 100 < 40")
-        broken = judge_days(connection, spec, judged)
+        broken = daily_findings(connection, spec, judged)
     alarming = {f.day for f in quiet if f.severity != "ok"}
     assert len(alarming) <= 0.02 * len(judged), sorted((f.day, f.check, f.column) for f in quiet if f.severity != "ok")
     severe = {f.day for f in broken if (f.check, f.column, f.severity) == ("not_null", "temp", "severe")}

@@ -214,12 +214,12 @@ def test_the_exported_suite_is_loaded_by_great_expectations_unchanged_and_runs_o
 
 
 def test_findings_are_stored_in_the_terms_of_great_expectations(tmp_path) -> None:
-    from monitoring_assets.quality.daily_findings import judge_days
+    from monitoring_assets.quality.daily_findings import daily_findings
 
     strange = related(NEXT)
     strange.loc[:29, "country"] = "Atlantis"  # 10 %
     with judged_monitor(tmp_path, {NEXT: strange}) as (connection, spec):
-        judge_days(connection, spec, [NEXT])
+        daily_findings(connection, spec, [NEXT])
         ((expectation, kwargs, *rest),) = connection.execute(
             "SELECT expectation, kwargs, success, unexpected_count, unexpected_percent, partial_unexpected_list, severity "
             f"FROM {table(spec, 'quality')} WHERE kind = 'in_set'"
@@ -236,13 +236,13 @@ def test_daily_checks_do_not_import_great_expectations_while_what_the_yaml_decla
         pass
     code = (
         "import sys\nfrom datetime import date\nfrom pathlib import Path\n"
-        "from monitoring_assets.quality.daily_findings import judge_days\n"
+        "from monitoring_assets.quality.daily_findings import daily_findings\n"
         "from monitoring_assets_tests.example_monitor import example_spec, example_warehouse\n"
         "declared = {'expectations': [{'type': 'expect_table_row_count_to_be_between', 'min_value': 1}]}\n"
         f"home = Path({str(tmp_path)!r})\n"
         "spec = example_spec(home, reference={'path': 'reference.parquet'}, quality=declared)\n"
         "with example_warehouse(home, spec) as connection:\n"
-        f"    found = judge_days(connection, spec, [date.fromisoformat('{DAY}')])\n"
+        f"    found = daily_findings(connection, spec, [date.fromisoformat('{DAY}')])\n"
         "print({f.check for f in found} >= {'declared', 'not_null'}, 'great_expectations' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
