@@ -398,3 +398,12 @@ def test_all_features_together_are_quiet_on_one_population() -> None:
 def test_too_few_rows_for_all_features_together_are_told() -> None:
     found = compare(related(5, 0.7, 1), related(900, 0.7, 2), methods=["correlation"])
     assert found["reason"].tolist() == ["the reference has 5 rows, 30 needed"]
+
+
+def test_the_first_comparison_does_not_wait_for_libraries_it_can_do_without() -> None:
+    code = (
+        "import sys, pandas as pd; from monitoring_assets.drift import compare; "
+        "compare(*[pd.DataFrame({'x': [1.5, 2.5] * 50, 'c': ['a', 'b'] * 50})] * 2); "
+        "assert not {'scipy.stats', 'sklearn', 'dagster', 'mlflow'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
