@@ -19,7 +19,9 @@ import duckdb
 import tenacity
 
 from monitoring_assets.errors import WarehouseLocked, WarehouseMismatch, WarehouseUnusable
+from monitoring_assets.feature_changes import change_features
 from monitoring_assets.monitor_spec import MonitorSpec
+from monitoring_assets.sql_text import literal, quoted, table
 from monitoring_assets.warehouse_tables import EARLIER_ROWS, UPGRADES, tables_of
 
 if TYPE_CHECKING:
@@ -38,24 +40,6 @@ DAMAGE_MESSAGES = ("not a valid DuckDB database file", "Could not read enough by
 
 # How DuckDB itself spells types that are declared by a shorter name.
 TYPE_NAMES = {"TIMESTAMPTZ": "TIMESTAMP WITH TIME ZONE"}
-
-
-def quoted(identifier: str) -> str:
-    """An identifier, safe to stand in SQL.
-
-    >>> quoted('a "b"')
-    '"a ""b""\"'
-    """
-    return '"' + identifier.replace('"', '""') + '"'
-
-
-def literal(text: str) -> str:
-    """A text as a literal, safe to stand in SQL.
-
-    >>> literal("it's")
-    "'it''s'"
-    """
-    return "'" + text.replace("'", "''") + "'"
 
 
 @contextmanager
@@ -215,22 +199,21 @@ def _is_lock(error: BaseException) -> bool:
     return isinstance(error, duckdb.Error) and any(text in str(error) for text in LOCK_MESSAGES)
 
 
-def ensure_tables(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) -> None:
-    """Make the monitor's schema and tables where they do not exist, and add columns the spec has gained.
+def ensure_tables(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) -> list[str]:
+    """Make the monitor's schema and tables where they do not exist, add columns the spec has gained, and follow its features.
+
+    Returns what was done to features that have a history, one sentence each.
 
     Raises
     ------
     WarehouseMismatch
         When a column exists with another type, or the file is called like the monitor.
     """
-    found = connection.execute(
-        "SELECT table_name, column_name, data_type, comment FROM duckdb_columns() "
-        "WHERE schema_name = ? AND database_name = current_database() AND NOT internal",
-        [spec.name],
-    ).fetchall()
-    present: dict[str, dict[str, tuple[str, str | None]]] = {}
-    for name, column, kind, comment in found:
-        present.setdefault(name, {})[column.casefold()] = (kind, comment)
+    present = _present(connection, spec)
+    with transaction(connection):
+        said = change_features(connection, spec, present)
+    if said:
+        present = _present(connection, spec)
     changes = [sql for name, columns in tables_of(spec).items() for sql in _changes(spec, name, columns, present.get(name))]
     if changes:
         _refuse_ambiguous_name(connection, spec)
@@ -242,6 +225,20 @@ def ensure_tables(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) -> N
             with transaction(connection):
                 for sql in statements:
                     connection.execute(sql.format(table=table(spec, name)))
+    return said
+
+
+def _present(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) -> dict[str, dict[str, tuple[str, str | None]]]:
+    """The columns of the monitor's tables as they are: table -> column in lower case -> (type, comment)."""
+    found = connection.execute(
+        "SELECT table_name, column_name, data_type, comment FROM duckdb_columns() "
+        "WHERE schema_name = ? AND database_name = current_database() AND NOT internal",
+        [spec.name],
+    ).fetchall()
+    present: dict[str, dict[str, tuple[str, str | None]]] = {}
+    for name, column, kind, comment in found:
+        present.setdefault(name, {})[column.casefold()] = (kind, comment)
+    return present
 
 
 def _changes(
@@ -260,10 +257,10 @@ def _changes(
         elif stored is not None and stored != TYPE_NAMES.get(kind, kind):
             raise WarehouseMismatch(
                 f"column {column!r} of {spec.name}.{name} holds {stored}, but the monitor now declares {kind}. "
-                "Give the monitor a new name, or take its old kind back."
+                "Take its old type back, or name another column."
             )
         if comment is None:
-            yield f"COMMENT ON COLUMN {target}.{quoted(column)} IS '{meaning.replace(chr(39), chr(39) * 2)}'"
+            yield f"COMMENT ON COLUMN {target}.{quoted(column)} IS {literal(meaning)}"
 
 
 def _refuse_ambiguous_name(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) -> None:
@@ -273,11 +270,6 @@ def _refuse_ambiguous_name(connection: duckdb.DuckDBPyConnection, spec: MonitorS
         raise WarehouseMismatch(
             f"the monitor {spec.name!r} has the name of the warehouse file, which SQL cannot tell apart; rename the monitor"
         )
-
-
-def table(spec: MonitorSpec, name: str) -> str:
-    """The quoted, schema-qualified name of a monitor's table."""
-    return f"{quoted(spec.name)}.{quoted(name)}"
 
 
 def replace_days(

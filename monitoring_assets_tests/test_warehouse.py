@@ -92,10 +92,10 @@ def test_a_feature_the_spec_gains_becomes_an_explained_column_and_one_it_loses_k
         assert connection.execute("SELECT amount, country FROM example.inference_log").fetchall() == [(1.5, None)]
 
 
-def test_a_feature_that_changes_its_kind_is_refused_by_name(tmp_path):
+def test_a_column_that_is_no_feature_and_changes_its_type_is_refused_by_name(tmp_path):
     with example_warehouse(tmp_path, example_spec(tmp_path)) as connection:
-        other = example_spec(tmp_path, features={"amount": {"kind": "categorical"}})
-        with pytest.raises(WarehouseMismatch, match=r"'amount' of example.inference_log holds DOUBLE.* declares VARCHAR"):
+        other = example_spec(tmp_path, prediction={"value": "predicted"})
+        with pytest.raises(WarehouseMismatch, match=r"'predicted' of example.inference_log holds VARCHAR.* declares DOUBLE"):
             ensure_tables(connection, other)
 
 

@@ -65,26 +65,29 @@ def build_candidate_baseline(
     first, last = predictions["day"].min(), predictions["day"].max()
     columns, rows = dict.fromkeys(spec.prediction.watched, "numeric"), watched_rows(spec, "candidate_predictions")
     names = ", ".join(PROFILE_COLUMNS)
+    # Only what the monitor declares now: the tables also keep features it no longer asks for.
+    sampled = ", ".join(quoted(column) for column in tables_of(spec)["daily_sample"])
     connection.register("candidate_predictions", predictions)
     with transaction(connection):
         grids = ensure_grids(connection, spec, rows, columns)
         connection.execute(
             f"INSERT INTO staged_profiles BY NAME SELECT {names} FROM {table(spec, 'daily_profile')} "
-            "WHERE day BETWEEN ? AND ? AND feature NOT IN (SELECT unnest(?::VARCHAR[]))",
-            [first, last, list(columns)],
+            "WHERE day BETWEEN ? AND ? AND feature IN (SELECT unnest(?::VARCHAR[]))",
+            [first, last, list(spec.features)],
         )
         connection.execute(
             f"INSERT INTO staged_profiles BY NAME SELECT {names} FROM {table(spec, 'baseline_profiles')} "
             f"WHERE baseline_id = (SELECT baseline_id FROM {table(spec, 'baselines')} WHERE sequence = 0) "
-            "AND day BETWEEN ? AND ? AND feature NOT IN (SELECT unnest(?::VARCHAR[])) "
+            "AND day BETWEEN ? AND ? AND feature IN (SELECT unnest(?::VARCHAR[])) "
             "AND day NOT IN (SELECT day FROM staged_profiles)",
-            [first, last, list(columns)],
+            [first, last, list(spec.features)],
         )
         connection.execute(
-            f"INSERT INTO staged_sample BY NAME FROM {table(spec, 'daily_sample')} WHERE day BETWEEN ? AND ?", [first, last]
+            f"INSERT INTO staged_sample BY NAME SELECT {sampled} FROM {table(spec, 'daily_sample')} WHERE day BETWEEN ? AND ?",
+            [first, last],
         )
         connection.execute(
-            f"INSERT INTO staged_sample BY NAME SELECT * EXCLUDE baseline_id FROM {table(spec, 'baseline_sample')} "
+            f"INSERT INTO staged_sample BY NAME SELECT {sampled} FROM {table(spec, 'baseline_sample')} "
             f"WHERE baseline_id = (SELECT baseline_id FROM {table(spec, 'baselines')} WHERE sequence = 0) "
             "AND day BETWEEN ? AND ? AND day NOT IN (SELECT day FROM staged_sample)",
             [first, last],

@@ -14,10 +14,12 @@ class Feature(SpecModel):
     """One input of the model.
 
     `kind` numeric is compared by value, categorical by category. `minimum`, `maximum`, `allowed` and `nullable` are the
-    contract the model was built on; what is not stated is learnt from the reference.
+    contract the model was built on; what is not stated is learnt from the reference. `renamed_from` is what the feature
+    was called before: its history goes on under the new name.
     """
 
     kind: Literal["numeric", "categorical"]
+    renamed_from: str | None = None
     minimum: float | None = None
     maximum: float | None = None
     allowed: list[str] | None = Field(default=None, min_length=1)

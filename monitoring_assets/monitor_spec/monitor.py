@@ -99,6 +99,15 @@ class MonitorSpec(SpecModel):
         return self
 
     @model_validator(mode="after")
+    def _renamed_features_are_gone(self) -> Self:
+        columns = {name.casefold() for name in (*self.features, *self.role_columns)}
+        olds = [feature.renamed_from for feature in self.features.values() if feature.renamed_from is not None]
+        still = [old for old in olds if old.casefold() in columns or olds.count(old) > 1]
+        if still:
+            raise ValueError(f"renamed_from: {still[0]!r} is still a column of this monitor, or named twice; a name goes to one")
+        return self
+
+    @model_validator(mode="after")
     def _name_is_free(self) -> Self:
         if self.name in RESERVED_NAMES:
             raise ValueError(f"name: {self.name!r} is taken by DuckDB; choose any but {', '.join(sorted(RESERVED_NAMES))}")

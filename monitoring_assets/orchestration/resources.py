@@ -49,7 +49,8 @@ class MonitoringHome(dg.ConfigurableResource):
             # Once a process and file: looking takes longer than most of the queries that follow.
             file = (self.warehouse.path, self.warehouse.path.stat().st_ino, spec.model_dump_json())
             if file not in _READY:
-                ensure_tables(connection, spec)
+                for change in ensure_tables(connection, spec):
+                    dg.get_dagster_logger().warning(f"{spec.name}: {change}")
                 _READY.add(file)
             yield connection
 

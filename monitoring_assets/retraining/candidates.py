@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from typing import Any
 
 import duckdb
 import pandas as pd
@@ -244,16 +245,32 @@ def _judge(
     features = frame[list(spec.features)]
     metric = PRIMARY_METRIC[spec.task]
 
-    def measured(version: str) -> float:
-        predictions = predict(registry.load(spec.name, version), features, spec.task)
+    def measured(model: Any) -> float:
+        predictions = predict(model, _as_trained(spec, model, features), spec.task)
         return realised_metrics(labels, predictions, None, spec.task, weights=frame["__weight"])[metric]
 
-    if champion is not None:
-        incumbent = measured(champion.version)
-    else:  # a model trained elsewhere: what the log says it predicted
+    candidate, note = measured(registry.load(spec.name, challenger.version)), ""
+    try:
+        incumbent = measured(registry.load(spec.name, champion.version)) if champion is not None else None
+    except (KeyError, TypeError, ValueError) as error:
+        incumbent = None
+        note = f"; the champion cannot score the features of today ({error}), so its logged predictions were judged"
+    if incumbent is None:  # of a model trained elsewhere, or on features that are gone: what the log says it predicted
         said = logged["__prediction"]
         incumbent = realised_metrics(logged["__label"], said, None, spec.task, weights=logged["__weight"])[metric]
-    return _verdict(spec, measured(challenger.version), incumbent, len(frame), first, last)
+    verdict = _verdict(spec, candidate, incumbent, len(frame), first, last)
+    return replace(verdict, reason=verdict.reason + note)
+
+
+def _as_trained(spec: MonitorSpec, model: Any, features: pd.DataFrame) -> pd.DataFrame:
+    """The features under the names a model knows them by: one trained before a feature was renamed knows the old one."""
+    known = set(getattr(model, "feature_names_in_", features.columns))
+    old = {name: feature.renamed_from for name, feature in spec.features.items() if feature.renamed_from in known}
+    renamed = features.rename(columns={name: before for name, before in old.items() if name not in known})
+    gone = sorted(known - set(renamed.columns))
+    if gone:
+        raise KeyError(f"no longer given: {', '.join(gone)}")
+    return renamed
 
 
 def _verdict(
