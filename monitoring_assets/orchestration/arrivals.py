@@ -1,8 +1,8 @@
 """`NAME_new_log_data`: the sensor that takes in days whose files are new or have changed, and what depends on them.
 
-It keeps no cursor. What is due follows from the files, the warehouse's account of what it has read (`ingestion/arrivals.py`), and
-the order in which Dagster saw the assets' days materialised; so a crash anywhere, a lost cursor or a run somebody else started
-loses nothing and asks for nothing twice.
+It keeps no cursor, and in memory only which folders need not be listed again. What is due follows from the files, the
+warehouse's account of what it has read (`ingestion/arrivals.py`), and the order in which Dagster saw the assets' days
+materialised; so a crash anywhere, a lost cursor or a run somebody else started loses nothing and asks for nothing twice.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
     from monitoring_assets.ingestion.arrivals import News
+    from monitoring_assets.ingestion.day_folders import Listing, SeenFolders
 
 # On every run asked for: what it is due for, so that the same is asked for a few times at most.
 ARRIVAL_TAG = "monitoring_assets/arrival"
@@ -61,6 +62,9 @@ def is_watched(spec: MonitorSpec) -> bool:
 
 def build_arrival_sensor(spec: MonitorSpec, jobs: "Sequence[UnresolvedAssetJobDefinition]") -> dg.SensorDefinition:
     """The sensor; it runs by default for a monitor that is alive. Queries and functions are left to the nightly schedules."""
+    from monitoring_assets.ingestion.day_folders import SeenFolders
+
+    seen = {asset: SeenFolders() for asset in ("inference_log", "labels")}
     status = dg.DefaultSensorStatus.RUNNING if spec.end_day is None else dg.DefaultSensorStatus.STOPPED
 
     @dg.sensor(
@@ -73,12 +77,13 @@ def build_arrival_sensor(spec: MonitorSpec, jobs: "Sequence[UnresolvedAssetJobDe
     def new_log_data(context: dg.SensorEvaluationContext, monitoring_home: MonitoringHome) -> dg.SensorResult:
         located = monitoring_home.located(spec)
         busy = _busy_days(context.instance, spec)  # before the files: what ends in between is then seen as read
+        listed = {asset: _listing(located, asset, seen[asset]) for asset in seen}  # before the warehouse is held
         try:
             with monitoring_home.with_patience(PATIENCE_SECONDS).connect(spec) as connection:
                 if not _has_baseline(connection, spec):
                     return dg.SensorResult(skip_reason=_no_baseline(spec))
-                log = _look(connection, located, "inference_log")
-                labels = _look(connection, located, "labels")
+                log = _news(connection, located, "inference_log", seen, listed)
+                labels = _news(connection, located, "labels", seen, listed)
                 due = _due(connection, context.instance, spec, log, labels)
         except WarehouseLocked as error:
             return dg.SensorResult(skip_reason=str(error))
@@ -91,13 +96,30 @@ def build_arrival_sensor(spec: MonitorSpec, jobs: "Sequence[UnresolvedAssetJobDe
     return new_log_data
 
 
-def _look(connection: "duckdb.DuckDBPyConnection", spec: MonitorSpec, asset: str) -> "News":
-    from monitoring_assets.ingestion.arrivals import News, find_files, news_of
+def _listing(spec: MonitorSpec, asset: str, seen: "SeenFolders") -> "Listing | None":
+    from monitoring_assets.ingestion.day_folders import list_files
 
     source = spec.log if asset == "inference_log" else spec.labels
-    if source is None or not source.is_watched:
+    return list_files(spec, source, seen, datetime.now(UTC)) if source is not None and source.is_watched else None
+
+
+def _news(
+    connection: "duckdb.DuckDBPyConnection",
+    spec: MonitorSpec,
+    asset: str,
+    seen: "Mapping[str, SeenFolders]",
+    listed: "Mapping[str, Listing | None]",
+) -> "News":
+    """What is new of a source; which folders hold nothing new is kept for the next tick."""
+    from monitoring_assets.ingestion.arrivals import News, days_read, news_of
+    from monitoring_assets.ingestion.day_folders import note_seen
+
+    source, listing, now = spec.log if asset == "inference_log" else spec.labels, listed[asset], datetime.now(UTC)
+    if source is None or listing is None:
         return News({}, [])
-    return news_of(connection, spec, asset, source, find_files(spec, source), datetime.now(UTC))
+    news = news_of(connection, spec, asset, source, listing.files, now, listing.skipped)
+    note_seen(seen[asset], source, listing, news, days_read(connection, spec, asset), now)
+    return news
 
 
 def _due(
