@@ -103,11 +103,11 @@ def accounts(
     return {(row[0], row[1]): Account(*row[2:]) for row in rows if (row[0], row[1]) in wanted}
 
 
-def became(before: dict[tuple[date, str], Account], after: dict[tuple[date, str], Account]) -> list[str]:
-    """What became of the rows, a line per day.
+def changes(before: dict[tuple[date, str], Account], after: dict[tuple[date, str], Account]) -> list[str]:
+    """How the stored rows of each day changed, a line per day.
 
     >>> old, new = Account(8, 2, None), Account(10, 0, None)
-    >>> became({(date(2026, 3, 2), "labels"): old}, {(date(2026, 3, 2), "labels"): new})
+    >>> changes({(date(2026, 3, 2), "labels"): old}, {(date(2026, 3, 2), "labels"): new})
     ['2026-03-02 labels: 0 rows in quarantine (before: 2), 10 accepted (before: 8)']
     """
     told = []

@@ -1,4 +1,4 @@
-"""`NAME_new_log_data`: the sensor that takes in days whose files are new or have changed, and what depends on them.
+"""`NAME_new_log_data`: the sensor that ingests days whose files are new or have changed, and what depends on them.
 
 It keeps no cursor, and in memory only which folders need not be listed again. What is due follows from the files, the
 warehouse's account of what it has read (`ingestion/arrivals.py`), and the order in which Dagster saw the assets' days
@@ -72,7 +72,7 @@ def build_arrival_sensor(spec: MonitorSpec, jobs: "Sequence[UnresolvedAssetJobDe
         jobs=[job for job in jobs if job.name in {f"{spec.name}_daily", f"{spec.name}_labels"}],
         minimum_interval_seconds=spec.retrain.check_every_seconds,
         default_status=status,
-        description="Takes in days whose files are new or changed, re-scores the windows that hold them, and measures again.",
+        description="Ingests days whose files are new or changed, re-scores the windows that hold them, and measures again.",
     )
     def new_log_data(context: dg.SensorEvaluationContext, monitoring_home: MonitoringHome) -> dg.SensorResult:
         located = monitoring_home.located(spec)
@@ -87,11 +87,11 @@ def build_arrival_sensor(spec: MonitorSpec, jobs: "Sequence[UnresolvedAssetJobDe
                 due = _due(connection, context.instance, spec, log, labels)
         except WarehouseLocked as error:
             return dg.SensorResult(skip_reason=str(error))
-        told = [*_told("the log", log), *_told("the labels", labels)]
-        requests = _requests(context.instance, spec, due, busy, told)
+        notes = [*_notes_on("the log", log), *_notes_on("the labels", labels)]
+        requests = _requests(context.instance, spec, due, busy, notes)
         if requests:
             return dg.SensorResult(run_requests=requests)
-        return dg.SensorResult(skip_reason="; ".join(told) or "every file is read as it is")
+        return dg.SensorResult(skip_reason="; ".join(notes) or "every file is read as it is")
 
     return new_log_data
 
@@ -168,9 +168,9 @@ def stale_scores(profiled: Mapping[date, int], scored: Mapping[date, int], days_
 
 
 def _requests(
-    instance: dg.DagsterInstance, spec: MonitorSpec, due: Sequence[Due], busy: set[date], told: list[str]
+    instance: dg.DagsterInstance, spec: MonitorSpec, due: Sequence[Due], busy: set[date], notes: list[str]
 ) -> list[dg.RunRequest]:
-    """One run per range of days, of days nothing else is under way for. Why others are left goes to `told`."""
+    """One run per range of days, of days nothing else is under way for. Why others are left goes to `notes`."""
     from monitoring_assets.drift.inputs import days_back
     from monitoring_assets.ingestion.quarantine import ranges
 
@@ -186,12 +186,12 @@ def _requests(
         for first, last in reversed(ranges(free)):
             request = _request(instance, spec, part, days_between(first, last), newest)
             if isinstance(request, str):
-                told.append(request)
+                notes.append(request)
             elif len(requests) < RUNS_PER_TICK:
                 requests.append(request)
         busy = busy | set(free)
     if waiting:
-        told.append(f"{_shown(waiting)} wait(s) for runs under way")
+        notes.append(f"{_first_days(waiting)} wait(s) for runs under way")
     return requests
 
 
@@ -205,9 +205,8 @@ def _request(
     key = sha256(repr((job, part.assets, str(first), str(last), evidence)).encode()).hexdigest()[:16]
     earlier = instance.get_runs(dg.RunsFilter(tags={ARRIVAL_TAG: key}))
     if len(earlier) >= ATTEMPTS:
-        return (
-            f"{first} to {last}: given up after {ATTEMPTS} runs, the last is {earlier[0].run_id}; launch {job} when it is mended"
-        )
+        given_up = f"{first} to {last}: given up after {ATTEMPTS} runs, the last is {earlier[0].run_id}"
+        return f"{given_up}; correct what failed, then launch {job}"
     tags = {ARRIVAL_TAG: key, BECAUSE_TAG: part.because, RANGE_START: str(first), RANGE_END: str(last)}
     if part.is_history and newest is not None and (last < newest or (part.assets and last == newest)):
         tags[REOPENED_TAG] = "true"
@@ -245,18 +244,18 @@ def _no_baseline(spec: MonitorSpec) -> str:
     return f"{spec.name} has no baseline to compare new days with: materialise {first}{spec.name}/reference_baseline"
 
 
-def _told(what: str, news: "News") -> list[str]:
-    told = []
+def _notes_on(what: str, news: "News") -> list[str]:
+    notes = []
     if news.unsettled_files:
-        told.append(f"{news.unsettled_files} file(s) of {what} are perhaps still being written")
+        notes.append(f"{news.unsettled_files} file(s) of {what} are perhaps still being written")
     if news.uninspected_files:
-        told.append(f"{news.uninspected_files} file(s) of {what} are still to be looked into for their days")
+        notes.append(f"{news.uninspected_files} file(s) of {what} have not been opened yet to find their days")
     if news.vanished:
-        told.append(f"files of {what} are gone, and the rows read from them stay: {_shown(news.vanished)}")
-    return told
+        notes.append(f"files of {what} are gone, and the rows read from them stay: {_first_days(news.vanished)}")
+    return notes
 
 
-def _shown(days: Collection[date]) -> str:
+def _first_days(days: Collection[date]) -> str:
     """The first days, and how many more."""
     listed = ", ".join(str(day) for day in sorted(days)[:3])
     return listed if len(days) <= 3 else f"{listed} and {len(days) - 3} more"

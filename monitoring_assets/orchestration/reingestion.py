@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import dagster as dg
 
-from monitoring_assets.ingestion.quarantine import Chosen, accounts, became, days_concerned, ranges
+from monitoring_assets.ingestion.quarantine import Chosen, accounts, changes, days_concerned, ranges
 from monitoring_assets.monitor_spec import MonitorSpec
 from monitoring_assets.orchestration.instance import users_instance
 from monitoring_assets.orchestration.monitor_driver import MonitorDriver
@@ -33,7 +33,7 @@ def reingest(spec: MonitorSpec, definitions: dg.Definitions, chosen: Chosen) -> 
                     driver.run_days(job, str(first), str(last))
                 yield from (f"{first} to {last}, {spec.name}_{job}: {failure}" for failure in failures)
     with MONITORING_HOME.connect(spec) as connection:
-        yield from became(before, accounts(connection, spec, days))
+        yield from changes(before, accounts(connection, spec, days))
 
 
 @contextmanager
