@@ -10,6 +10,7 @@ import duckdb
 
 from monitoring_assets.errors import PermanentError, TransientError, WarehouseLocked
 from monitoring_assets.monitor_spec import MonitorSpec
+from monitoring_assets.orchestration.event_batches import files_held_open
 from monitoring_assets.warehouse import LOCK_PATIENCE_SECONDS, Warehouse, ensure_tables
 
 # Warehouse files, and the specs whose tables are known to be in them.
@@ -25,6 +26,15 @@ class MonitoringHome(dg.ConfigurableResource):
 
     path: str | None = None
     patience_seconds: float = LOCK_PATIENCE_SECONDS
+
+    @contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["MonitoringHome"]:
+        """For the length of a run in this process the files of its events are held open."""
+        if context.run is None or context.instance is None:  # a sensor's, or a test's
+            yield self
+        else:
+            with files_held_open(context.instance, context.run.run_id):
+                yield self
 
     @property
     def folder(self) -> Path:

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 import sqlalchemy as db
 
 from monitoring_assets.orchestration.event_batches import stored_together
+from monitoring_assets.orchestration.resources import MonitoringHome
 
 KEY = dg.AssetCheckKey(dg.AssetKey("a"), "c")
 DAYS = dg.DailyPartitionsDefinition("2026-03-01", end_date="2026-06-01")
@@ -85,3 +87,22 @@ def test_another_thread_waits_its_turn_and_loses_nothing(instance: dg.DagsterIns
         assert other.is_alive(), "the file is locked until the block ends"
     other.join()
     assert stored(instance) == {"SUCCEEDED": {PARTITIONS[0], PARTITIONS[2]}}
+
+
+def test_the_journal_of_a_runs_events_stays_until_the_run_ends_and_is_written_back_then(instance: dg.DagsterInstance) -> None:
+    folder = Path(instance.root_directory) / "history/runs"
+    journals: list[int] = []
+
+    class Home(dg.ConfigurableResource):
+        @contextmanager
+        def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["Home"]:
+            with MonitoringHome().yield_for_execution(context):
+                yield self
+
+    @dg.asset
+    def a(context: dg.AssetExecutionContext, home: Home) -> None:
+        journals.append(len(list(folder.glob("*.db-wal"))))
+
+    assert dg.materialize([a], instance=instance, resources={"home": Home()}).success
+    assert journals == [2], "the run's own file and the index"
+    assert list(folder.glob("*.db-wal")) == []
