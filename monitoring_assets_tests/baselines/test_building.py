@@ -14,6 +14,7 @@ from monitoring_assets.errors import BaselineMissing
 from monitoring_assets.ingestion.prediction_log import ingest_log
 from monitoring_assets.monitor_spec import CONFIDENCE, MonitorSpec
 from monitoring_assets.profiling.histograms import read_histograms
+from monitoring_assets.warehouse import ensure_tables
 from monitoring_assets_tests.example_monitor import (
     FIRST,
     SECOND,
@@ -103,6 +104,7 @@ def test_rows_of_a_reference_count_by_their_weight_and_singly_in_a_file_without_
     for frame, counted, squared in ((weighted, 50.0, 125.0), (weighted.drop(columns="stands_for"), 20.0, 20.0)):
         write_reference(tmp_path, frame=frame)
         spec = example_spec(tmp_path, reference={"path": "reference.parquet"}, sampling_weight="stands_for", segments=["country"])
+        ensure_tables(connection, spec)
         build_reference_baseline(connection, spec)
         found = connection.execute(
             "SELECT DISTINCT day, row_count, list_sum(counts) + null_count, squared_weight FROM example.baseline_profiles "
@@ -115,6 +117,7 @@ def test_rows_of_a_reference_count_by_their_weight_and_singly_in_a_file_without_
 
 def test_a_candidates_predictions_count_by_their_weight(connection, tmp_path):
     spec = example_spec(tmp_path, sampling_weight="stands_for")
+    ensure_tables(connection, spec)
     predictions = pd.DataFrame({"day": [FIRST] * 3, "score": [0.25, 0.5, 0.5], "stands_for": [1.0, 10.0, 10.0]})
     build_candidate_baseline(connection, spec, predictions, "2", "auc", 0.7)
     (found,) = read_histograms(connection, "example.baseline_profiles", "feature = 'score'").values()
