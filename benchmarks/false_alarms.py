@@ -194,8 +194,8 @@ def real_days(contender: str, fit: Callable[[Days], Fitted], flights: Days, exte
         alarms = fit(winter.taken(others))(winter.taken(np.array([left_out]))).any(axis=0)
         if alarms.any():
             alarming[left_out] = ", ".join(alarms.index[alarms])
-    told = "; ".join(f"{pd.Timestamp(2013, 1, 1) + pd.Timedelta(days=day):%d %b}: {names}" for day, names in alarming.items())
-    return Share("real days", contender, len(alarming) / len(judged), f"{len(alarming)} of {len(judged)}. {told}")
+    listed = "; ".join(f"{pd.Timestamp(2013, 1, 1) + pd.Timedelta(days=day):%d %b}: {names}" for day, names in alarming.items())
+    return Share("real days", contender, len(alarming) / len(judged), f"{len(alarming)} of {len(judged)}. {listed}")
 
 
 def power(contender: str, fit: Callable[[Days], Fitted], flights: Days, extent: Extent) -> Iterator[Share]:

@@ -49,7 +49,7 @@ class Row:
             return ""
         return "met" if (self.ours <= self.target if self.is_limit else self.ours >= self.target) else "MISSED"
 
-    def told(self, value: float | None) -> str:
+    def formatted(self, value: float | None) -> str:
         if value is None:
             return ""
         match self.unit:
@@ -64,10 +64,14 @@ class Row:
     def cells(self) -> list[str]:
         sign = "≤" if self.is_limit else "≥"
         target = (
-            "" if self.target is None else f"{sign} {self.target:.0%}" if self.unit == "%" else f"{sign} {self.told(self.target)}"
+            ""
+            if self.target is None
+            else f"{sign} {self.target:.0%}"
+            if self.unit == "%"
+            else f"{sign} {self.formatted(self.target)}"
         )
-        others = [self.told(self.others.get(name)) for name in OTHERS]
-        return [self.what, self.told(self.ours), target, self.verdict, *others]
+        others = [self.formatted(self.others.get(name)) for name in OTHERS]
+        return [self.what, self.formatted(self.ours), target, self.verdict, *others]
 
 
 Speeds = Mapping[tuple[str, int], Mapping[str, float]]  # (contender, million rows) -> seconds, peak_mb
@@ -129,9 +133,9 @@ def table(rows: Sequence[Row]) -> str:
     """Markdown that also reads as plain text."""
     lines = [["", "ours", "target", "", *OTHERS.values()], *(row.cells() for row in rows)]
     widths = [max(len(line[place]) for line in lines) for place in range(len(lines[0]))]
-    told = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in lines]
-    told.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
-    return "\n".join(told)
+    rows = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in lines]
+    rows.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
+    return "\n".join(rows)
 
 
 def write_json(rows: Sequence[Row], machine: Mapping[str, object], path: Path) -> None:

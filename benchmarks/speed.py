@@ -2,7 +2,7 @@
 
 A contender prepares its reference and judges a small day first (imports, first calls); neither is timed. Then it gets
 the day's Parquet files, and has to read them and say which columns drifted. All run on the same cores, and DuckDB is
-told so.
+set to that number.
 """
 
 import json

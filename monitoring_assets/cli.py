@@ -35,7 +35,7 @@ def demo(
     """Replay a year of real flights through the whole loop, then look at it in the Dagster UI."""
     from monitoring_assets.demo.show import run_demo
 
-    with _told():
+    with _errors_as_messages():
         run_demo(serve_ui=ui, summary_path=json, fresh=fresh, port=port)
 
 
@@ -57,7 +57,7 @@ def drift(
 
     Exit status 0: quiet. 1: drifted, also where a column is gone or new. 2: nothing could be judged, or an error.
     """
-    with _told(exit_code=2):
+    with _errors_as_messages(exit_code=2):
         from monitoring_assets.comparison.compare import drift_report
         from monitoring_assets.comparison.page import write_page
         from monitoring_assets.comparison.terminal import as_json, print_report, shown_progress
@@ -81,7 +81,7 @@ def _names(given: list[str] | None) -> list[str] | None:
 
 
 @contextmanager
-def _told(exit_code: int = 1) -> Iterator[None]:
+def _errors_as_messages(exit_code: int = 1) -> Iterator[None]:
     """An error of ours is a message and an exit code; a traceback would hide the remedy."""
     try:
         yield
@@ -105,12 +105,12 @@ def quarantine(
     limit: Annotated[int, typer.Option(min=0, help="How many rows to show as examples.")] = 10,
     replay: Annotated[bool, typer.Option("--replay", help="Read the days concerned again, as Dagster runs.")] = False,
 ) -> None:
-    """List the rows a monitor refused, with their reasons; --replay reads their days again once the source is mended."""
+    """List the rows a monitor refused, with their reasons; --replay reads their days again once the source is fixed."""
     from monitoring_assets.ingestion.quarantine import Chosen, as_delivered, examples, refused
     from monitoring_assets.orchestration.code_location import load_monitor
     from monitoring_assets.orchestration.resources import MONITORING_HOME
 
-    with _told():
+    with _errors_as_messages():
         spec, definitions = load_monitor(name)
         chosen = Chosen(day.date() if day else None, asset, reason)
         with MONITORING_HOME.connect(spec) as connection:
@@ -123,8 +123,8 @@ def quarantine(
         if replay:
             from monitoring_assets.orchestration.reingestion import reingest
 
-            for told in reingest(spec, definitions, chosen):
-                typer.echo(told)
+            for line in reingest(spec, definitions, chosen):
+                typer.echo(line)
 
 
 @app.command()
@@ -147,7 +147,7 @@ def expectations(
     from monitoring_assets.orchestration.resources import MONITORING_HOME
     from monitoring_assets.quality.suites import as_lines, day_suite, run_suite
 
-    with _told():
+    with _errors_as_messages():
         spec, _ = load_monitor(name)
         with MONITORING_HOME.connect(spec) as connection:
             chosen = run or day
@@ -172,7 +172,7 @@ def costs(name: Annotated[str, typer.Argument(help="The monitor's name.")]) -> N
     from monitoring_assets.reporting.costs_terminal import as_lines
     from monitoring_assets.retention.costs import cost_report
 
-    with _told():
+    with _errors_as_messages():
         spec, _ = load_monitor(name)
         with MONITORING_HOME.connect(spec) as connection:
             report = cost_report(connection, spec)
@@ -187,7 +187,7 @@ def compact() -> None:
     from monitoring_assets.reporting.costs_terminal import size
     from monitoring_assets.retention import compaction
 
-    with _told():
+    with _errors_as_messages():
         done = compaction.compact(MONITORING_HOME.warehouse)
         typer.echo(f"{MONITORING_HOME.warehouse.path}: {size(done.before)} before, {size(done.after)} now")
 

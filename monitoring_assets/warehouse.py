@@ -1,6 +1,6 @@
 """The DuckDB warehouse: one file, one schema per monitor, declared tables, a day replaced in one transaction.
 
-Connections are short, because a DuckDB writer blocks every other process. What the tables are is told in `warehouse_tables.py`.
+Connections are short, because a DuckDB writer blocks every other process. `warehouse_tables.py` says what the tables are.
 Nothing here knows statistics, sources or Dagster.
 """
 

@@ -57,8 +57,8 @@ TABLES: dict[str, dict[str, tuple[str, str]]] = {
         "asset": ("VARCHAR", "inference_log or labels"),
         "path": ("VARCHAR", "file of the source"),
         "day": ("DATE", "day it is of, or holds rows of; NULL where it holds none, or cannot be read"),
-        "size_bytes": ("BIGINT", "its size when it was last looked at"),
-        "modified_ns": ("BIGINT", "when it was last modified then, in ns since 1970"),
+        "size_bytes": ("BIGINT", "its size when it was last listed"),
+        "modified_ns": ("BIGINT", "its modification time then, in ns since 1970"),
         "is_read": ("BOOLEAN", "whether the day has been read from it since; a failed attempt counts if the file is to blame"),
     },
     "serving": {

@@ -40,7 +40,7 @@ def test_quiet_is_0_drifted_is_1_and_no_verdict_is_2(files: dict[str, str]) -> N
     assert run(files["one"])[0] == 2
 
 
-def test_the_table_is_told_within_100_columns_with_the_worst_first(files: dict[str, str]) -> None:
+def test_the_table_is_reported_within_100_columns_with_the_worst_first(files: dict[str, str]) -> None:
     code, out, _ = run(files["one"], files["moved"])
     lines = out.splitlines()
     assert max(map(len, lines)) <= 100

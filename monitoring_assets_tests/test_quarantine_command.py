@@ -1,4 +1,4 @@
-"""Laws of `monitoring-assets quarantine`: it shows what was refused and why, and reads mended days again as Dagster runs."""
+"""Laws of `monitoring-assets quarantine`: it shows what was refused and why, and reads fixed days again as Dagster runs."""
 
 import os
 import subprocess
@@ -130,7 +130,7 @@ def test_without_any_dagster_home_nothing_is_run_and_the_remedy_is_named(project
     assert not (project / "data/dagster_home").exists()
 
 
-def test_what_is_still_broken_is_told_and_a_name_that_is_unknown_is_answered_with_those_that_are(project):
+def test_what_is_still_broken_is_reported_and_a_name_that_is_unknown_is_answered_with_those_that_are(project):
     own_instance(project / "data")
     done = command(project, "example", "--replay", "--day", str(SECOND), "--asset", "inference_log")
     assert done.returncode == 0, done.stderr

@@ -149,16 +149,17 @@ def _column(tables: tuple[Table, Table], name: str, held: tuple[Contents, Conten
     if kind is None and are_numbers and is_marked:
         kind = "numeric"
     elif kind is None and len(families) > 1:
-        return f"has {_shown(tables[0], name, held[0], held[1])} and {_shown(tables[1], name, held[1], held[0])}"
+        examples = [_type_and_example(tables[place], name, held[place], held[1 - place]) for place in (0, 1)]
+        return f"has {' and '.join(examples)}"
     kind = kind or ("categorical" if families == {"text"} else "numeric")
     if kind == "numeric" and "text" in families and not are_numbers:
         place = next(place for place, side in enumerate(held) if side.family == "text" and not side.may_be_numbers)
-        return f"has {_shown(tables[place], name, held[place], None)}, and is to be numeric"
+        return f"has {_type_and_example(tables[place], name, held[place], None)}, and is to be numeric"
     one, other = (_values_sql(table.sql[name], table.types[name], kind, side) for table, side in zip(tables, held, strict=True))
     return Column(name, kind, (one, other), (tables[0].types[name], tables[1].types[name]))
 
 
-def _shown(table: Table, name: str, side: Contents, opposite: Contents | None) -> str:
+def _type_and_example(table: Table, name: str, side: Contents, opposite: Contents | None) -> str:
     """Type and example of a column; of text where the other side has numbers, a text that is none."""
     example = side.other if side.family == "text" and (opposite is None or opposite.has_numbers) else None
     if example is None:

@@ -23,7 +23,7 @@ from monitoring_assets.drift.scores import Comparison
 from monitoring_assets.drift.thresholds import ALMOST_ONE, SCALES, CalibratedThreshold, judge
 from monitoring_assets.drift.windows import DIGITS
 from monitoring_assets.errors import ComparisonImpossible, SourceUnreadable
-from monitoring_assets.ingestion.files import told
+from monitoring_assets.ingestion.files import error_text
 from monitoring_assets.ingestion.tables import open_table
 from monitoring_assets.monitor_spec import ALL_CATEGORICAL_METHODS, ALL_NUMERIC_METHODS, Drift, MultivariateMethod
 from monitoring_assets.profiling.histograms import Histogram
@@ -140,7 +140,9 @@ def drift_report(
             scored = list(progress(_scores(columns, counted, rows, chosen, rate), len(columns)))
             samples = [drawn(connection, side, columns, weight) for side in sides] if together else []
         except duckdb.Error as error:
-            raise SourceUnreadable(f"{tables[0].name} and {tables[1].name}: a value cannot be read: {told(error)}") from None
+            raise SourceUnreadable(
+                f"{tables[0].name} and {tables[1].name}: a value cannot be read: {error_text(error)}"
+            ) from None
     pairs = {column.name: pair for column, (pair, _) in zip(columns, scored, strict=True)}
     scores = [_schema_row(name, change, rows) for name, change in found.schema.items()]
     scores += [row for _, of_column in scored for row in of_column]

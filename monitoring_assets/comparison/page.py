@@ -148,7 +148,7 @@ def _numbers(reference: Histogram, current: Histogram, is_time: bool) -> str:
         parts.append(f'<polygon class="{side}" points="{LEFT},{ground} {points} {WIDTH},{ground}"/>')
         parts.append(f'<polyline class="{side} line" points="{points}"/>')
     for share, anchor in ((0.0, "start"), (0.5, "middle"), (1.0, "end")):
-        value = _shown(edges[0] * (1 - share) + edges[-1] * share, is_time)
+        value = _axis_label(edges[0] * (1 - share) + edges[-1] * share, is_time)
         parts.append(f'<text x="{LEFT + share * (WIDTH - LEFT):.0f}" y="{HEIGHT - 8}" text-anchor="{anchor}">{value}</text>')
     gone = [float(side.missing[0] / side.rows[0]) if side.rows[0] > 0 else 0.0 for side in (reference, current)]
     missing = f"<p>missing: {gone[0]:.2%} of the reference, {gone[1]:.2%} now</p>" if any(gone) else ""
@@ -208,7 +208,7 @@ def _edges(reference: Histogram, current: Histogram) -> np.ndarray:
     return np.asarray(low * (1 - share) + high * share)
 
 
-def _shown(value: float, is_time: bool) -> str:
+def _axis_label(value: float, is_time: bool) -> str:
     """A number, or the day of a time, which profiles hold as days since 1970."""
     if is_time and abs(value) < 1e6:
         return str(np.datetime64("1970-01-01") + np.timedelta64(int(np.floor(value)), "D"))

@@ -37,7 +37,7 @@ def run_demo(*, serve_ui: bool, summary_path: Path | None, fresh: bool, port: in
     if fresh or _is_of_an_earlier_version(home):
         _forget(home)
     summary = _finished(home) or _play(home)
-    _tell(summary)
+    _print_story(summary)
     if summary_path is not None:
         save_summary(summary, summary_path)
         console.print(f"Summary written to {summary_path}")
@@ -110,7 +110,7 @@ def _forget(home: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _tell(summary: dict[str, Any]) -> None:
+def _print_story(summary: dict[str, Any]) -> None:
     retrains = Table(title="Retrains", title_justify="left")
     for heading in ("evidence of", "why", "verdict", "measured"):
         retrains.add_column(heading, overflow="fold")

@@ -124,7 +124,7 @@ class Structure:
     def ranked(self, matrix: Array) -> Array:
         ranks = np.empty((len(matrix), len(self.names)))
         for place, (column, ordered) in enumerate(zip(matrix.T[self.varying], self.ordered, strict=True)):
-            # Values repeat: each distinct one is looked up once. nan has the code -1, and so the last place.
+            # Values repeat: each distinct one is ranked once. nan has the code -1, and so the last place.
             codes, values = pd.factorize(column)
             below, above = (np.searchsorted(ordered, values, side=side) for side in ("left", "right"))
             ranks[:, place] = np.append((below + above) / (2 * len(ordered)), np.nan)[codes]
@@ -234,8 +234,8 @@ def pca_reconstruction(reference: Structure, residuals: Array) -> Score:
     ratio = mean_error(residuals) / reference.error
     moved = residuals.mean(axis=0) - reference.residuals.mean(axis=0)
     most = np.argsort(-np.abs(moved), kind="stable")[:NAMED]
-    told = ", ".join(f"{reference.names[i]} {moved[i]:+.2f}" for i in most)
-    return Score(abs(ratio - 1), f"error {ratio:.2f} times the reference's; squared, most from {told}")
+    contributions = ", ".join(f"{reference.names[i]} {moved[i]:+.2f}" for i in most)
+    return Score(abs(ratio - 1), f"error {ratio:.2f} times the reference's; squared, most from {contributions}")
 
 
 def correlation_change(z: Array, reference: Array) -> Array:
@@ -260,18 +260,18 @@ def correlation(reference: Structure, ranks: Array) -> Score:
         return Score(np.nan, reason=f"no two features vary and have {PAIR_ROWS} rows with both values on each side")
     first, second = pairs(len(reference.names))
     order = np.argsort(-np.nan_to_num(np.abs(z - reference.z)), kind="stable")[:NAMED]
-    told = (
+    changes = (
         f"{reference.names[first[i]]} and {reference.names[second[i]]} {np.tanh(reference.z[i]):+.2f} to {np.tanh(z[i]):+.2f}"
         for i in order
         if not np.isnan(z[i] - reference.z[i])
     )
-    return Score(found, "; ".join(told))
+    return Score(found, "; ".join(changes))
 
 
 def domain_classifier(reference: Structure, rows: Array) -> Score:
     """AUC, the mean over folds of cross-validation, of a classifier that is to tell today's rows from the reference's.
 
-    1/2 (no better than chance: alike; noise may put it below) to 1 (told apart without error). Gradient boosted trees on at most
+    1/2 (no better than chance: alike; noise may put it below) to 1 (separated without error). Gradient boosted trees on at most
     `CLASSIFIER_ROWS` of either side, the same folds and seed for the same rows in any order. `detail` ranks features by how much
     AUC is lost when they are permuted. Source: Lopez-Paz and Oquab 2017, "Revisiting classifier two-sample tests".
     """

@@ -30,7 +30,7 @@ class Scale:
 
 
 # The score of a normal feature that moved by 0.1, 0.25 and 0.5 of its standard deviation, from the closed forms; half of
-# Cohen's "small" effect never alarms at any row count. Missing and new rows: a share of the day anybody would look at.
+# Cohen's "small" effect never alarms at any row count. Missing and new rows: a share of the day that anybody would investigate.
 # χ² per row is Cohen's w²; Cramér–von Mises is ∫ (F − G)² dF. Correlations: Cohen's "small" q is 0.1, a difference of Fisher's z.
 # PCA reconstruction is a relative change of error, without a closed form; AUC is Φ(d / √2).
 SCALES: dict[str, Scale] = {

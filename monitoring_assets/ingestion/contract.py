@@ -107,7 +107,7 @@ def _judged_sql(
         if kind != "VARCHAR" and typed[name] != f"__raw.{quoted(name)}"
     ]
     broken += [
-        (condition.format(value=typed[name]), f"'{says}: {_text(name)} is ' || {_shown(f'__raw.{quoted(name)}')}")
+        (condition.format(value=typed[name]), f"'{says}: {_text(name)} is ' || {_example(f'__raw.{quoted(name)}')}")
         for name, (condition, says) in rules.items()
     ]
     if has_own_day and event_time:
@@ -158,10 +158,10 @@ def _event_day(reading: Reading, event_time: str) -> str:
 def _typing_rule(name: str, wanted: str, typed: str) -> tuple[str, str]:
     plain = {"DOUBLE": "a number", "TIMESTAMPTZ": "a time"}[wanted]
     raw = f"__raw.{quoted(name)}"
-    return (f"{raw} IS NOT NULL AND {typed} IS NULL", f"'not {plain}: {_text(name)} is ' || {_shown(raw)}")
+    return (f"{raw} IS NOT NULL AND {typed} IS NULL", f"'not {plain}: {_text(name)} is ' || {_example(raw)}")
 
 
-def _shown(raw: str) -> str:
+def _example(raw: str) -> str:
     return f"coalesce(left(CAST({raw} AS VARCHAR), 100), 'NULL')"
 
 

@@ -1,4 +1,7 @@
-"""Listing a log that has a folder per day without listing all of its history every time. What is new is told in `arrivals.py`."""
+"""Listing a log that has a folder per day without listing all of its history every time.
+
+Which files are new is decided in `arrivals.py`.
+"""
 
 import fnmatch
 import glob

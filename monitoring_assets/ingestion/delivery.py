@@ -131,7 +131,7 @@ def _days_left_alone(
     counted: Mapping[date, Counted],
     stored: Mapping[date, _Stored],
 ) -> dict[date, Unreadable]:
-    """The days whose rows cannot be told now, each with what stands in the way.
+    """The days whose rows cannot be known now, each with the reason.
 
     Which days an unreadable file of a glob holds is known from what it delivered earlier.
     """
@@ -199,7 +199,7 @@ def _quarantine(
     quarantine = table(spec, "quarantine")
     rows = f"SELECT day, '{asset}' AS asset, source, reason, original FROM {REFUSED} ORDER BY ALL"
     replace_days(connection, quarantine, readable, rows, f"asset = '{asset}'")
-    # What has simply not arrived yet is no fault of a file, so it is told in the account only.
+    # What has simply not arrived yet is no fault of a file, so only the account says so.
     notes = [
         (day, asset, note.file, note.reason)
         for note in unreadable
@@ -267,7 +267,7 @@ def _write_accounts(
         counts = (account.delivered_rows, account.accepted_rows, account.quarantined_rows)
         if account.unreadable:
             before = stored.get(account.day, NOTHING)
-            if before.forgotten:  # what was delivered then stays told
+            if before.forgotten:  # the counts of that delivery stay
                 counts = (before.accepted + before.quarantined, before.accepted, before.quarantined)
             rows.append((account.day, asset, *counts, account.unreadable, before.sources, before.others, before.forgotten))
         else:

@@ -122,7 +122,7 @@ def contents_of(
             return _csv(connection, path, types, optional)
         return _jsonl(connection, path, types, optional)
     except (duckdb.Error, OSError, EOFError, zlib.error) as error:
-        return f"cannot be read: {told(error)}"
+        return f"cannot be read: {error_text(error)}"
 
 
 def line_by_line(connection: duckdb.DuckDBPyConnection, layout: Layout, path: str, table: str) -> Layout:
@@ -155,7 +155,7 @@ def is_local(path: str) -> bool:
     return "://" not in path
 
 
-def told(error: Exception) -> str:
+def error_text(error: Exception) -> str:
     """What went wrong, without advice: the first line, and for CSV the line of the file."""
     text = str(error)
     if "httpfs" in text:

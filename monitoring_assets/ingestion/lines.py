@@ -123,7 +123,7 @@ def _decoded(line: bytes) -> Line:
 
 
 def _next_record(ahead: deque[Line], rest: Iterator[Line], delimiter: str, width: int | None) -> Line | None:
-    """The next line, or as many as a quoted value spans. `ahead` holds lines that were looked at and belong to no record."""
+    """The next line, or as many as a quoted value spans. `ahead` holds lines that were read ahead and belong to no record yet."""
     first = ahead.popleft() if ahead else next(rest, None)
     if first is None or first[1] or first[0].count('"') % 2 == 0 or _row(first[0], delimiter, width) is not None:
         return first

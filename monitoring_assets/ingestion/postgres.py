@@ -91,7 +91,7 @@ class Database:
             cursor.adbc_statement.set_options(**{"adbc.postgresql.use_copy": "false"})
             first = self._fetch(cursor)
         except Exception as error:
-            raise self._told(error) from None
+            raise self._named_error(error) from None
         return pa.RecordBatchReader.from_batches(first.schema, self._batches(cursor, first))
 
     def _batches(self, cursor: Any, first: "pa.Table") -> "Iterator[pa.RecordBatch]":
@@ -101,20 +101,20 @@ class Database:
             try:
                 batch = self._fetch(cursor)
             except Exception as error:
-                raise self._told(error) from None
+                raise self._named_error(error) from None
 
     def _fetch(self, cursor: Any) -> "pa.Table":
         cursor.execute(f"FETCH {BATCH_ROWS} FROM monitored")
         return cursor.fetch_arrow_table()
 
-    def _told(self, error: Exception) -> Exception:
+    def _named_error(self, error: Exception) -> Exception:
         """What PostgreSQL says of a query, without the query; a transient error where it may pass later."""
         said = re.split(r"\n\s*\n|Query was:", str(error).replace("DECLARE monitored NO SCROLL CURSOR FOR ", ""))[0]
         said = re.sub(r"^.*?(ERROR|FATAL):\s*|\s*\.? SQLSTATE: \w+$", "", " ".join(said.split())).strip(" .")
         state = getattr(error, "sqlstate", None) or ""
         # Classes of SQLSTATE: connection, rollback, resources, operator's intervention, system.
         if state[:2] in {"08", "40", "53", "57", "58"} and state != "08P01":
-            return SourceUnavailable(f"the database ended the query: {said} (SQLSTATE {state}). This is tried again.")
+            return SourceUnavailable(f"the database ended the query: {said} (SQLSTATE {state}). The run is retried.")
         return QueryFailed(f"the query failed: {said}" + (f" (SQLSTATE {state})" if state else ""))
 
 
@@ -138,7 +138,7 @@ def _refusal(uri_env: str, uri: str, said: str) -> Exception:
     where = f"the database of the environment variable {uri_env}"
     if any(text in said for text in PERMANENT):
         return SourceUnreadable(f"{where} refuses the connection: {said}. Correct the address, or the access it gives.")
-    return SourceUnavailable(f"{where} does not answer: {said}. This is tried again.")
+    return SourceUnavailable(f"{where} does not answer: {said}. The run is retried.")
 
 
 def _parts(uri: str) -> set[str]:

@@ -110,13 +110,13 @@ def changes(before: dict[tuple[date, str], Account], after: dict[tuple[date, str
     >>> changes({(date(2026, 3, 2), "labels"): old}, {(date(2026, 3, 2), "labels"): new})
     ['2026-03-02 labels: 0 rows in quarantine (before: 2), 10 accepted (before: 8)']
     """
-    told = []
+    lines = []
     for (day, asset), now in sorted(after.items()):
         then = before.get((day, asset), Account(0, 0, None))
         unread = f"still not read: {now.unreadable}; " if now.unreadable else ""
         counts = f"{now.quarantined} rows in quarantine (before: {then.quarantined})"
-        told.append(f"{day} {asset}: {unread}{counts}, {now.accepted} accepted (before: {then.accepted})")
-    return told
+        lines.append(f"{day} {asset}: {unread}{counts}, {now.accepted} accepted (before: {then.accepted})")
+    return lines
 
 
 def as_delivered(row: Example) -> str:

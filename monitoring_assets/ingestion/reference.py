@@ -7,7 +7,7 @@ import duckdb
 
 from monitoring_assets.errors import BaselineMissing, SourceUnreadable
 from monitoring_assets.ingestion.contract import create_judged
-from monitoring_assets.ingestion.files import told
+from monitoring_assets.ingestion.files import error_text
 from monitoring_assets.ingestion.labels import RULES
 from monitoring_assets.ingestion.prediction_log import weight_rules
 from monitoring_assets.ingestion.sources import find_readings, prepare
@@ -83,7 +83,9 @@ def _stage_file(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) -> int
         counted = connection.execute("SELECT count(*) FROM judged_reference").fetchone()
     except duckdb.Error as error:
         files = ", ".join(file for reading in readings for file in reading.files)
-        raise SourceUnreadable(f"the reference of {spec.name}, {files}, cannot be read: {told(error)}. Mend the file.") from None
+        raise SourceUnreadable(
+            f"the reference of {spec.name}, {files}, cannot be read: {error_text(error)}. Correct the file."
+        ) from None
     kept = connection.execute(f"SELECT count(*) FROM {REFERENCE_ROWS}").fetchone()
     return (counted[0] if counted else 0) - (kept[0] if kept else 0)
 

@@ -1,7 +1,7 @@
 """What a source delivered for the days asked for, as relations DuckDB can scan, and what cannot be read.
 
 Nothing is judged or stored here; what rows must look like is `contract.py`'s. Files are read where they lie (`files.py`). What a
-query or a function gives is streamed into temporary tables first, for it is looked at more than once.
+query or a function gives is streamed into temporary tables first, because it is read more than once.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -21,13 +21,13 @@ from monitoring_assets.ingestion.files import (
     Layout,
     absence,
     contents_of,
+    error_text,
     is_local,
     lacking,
     line_by_line,
     literal,
     paths_of,
     staged_name,
-    told,
 )
 from monitoring_assets.ingestion.postgres import Database, QueryFailed
 from monitoring_assets.monitor_spec import MonitorSpec, Source
@@ -161,7 +161,7 @@ class _Found:
         try:
             paths = list_paths()
         except duckdb.Error as error:
-            self.unreadable.append(Unreadable(shown, day, f"cannot be read: {told(error)}"))
+            self.unreadable.append(Unreadable(shown, day, f"cannot be read: {error_text(error)}"))
             return
         for path in paths:
             contents = contents_of(self.connection, path, self.types, self.optional)
@@ -183,7 +183,7 @@ class _Found:
         except QueryFailed as error:
             self._add(name, day, str(error))
         except Exception as error:  # a user's function may raise anything; the day keeps its rows and says why
-            self._add(name, day, f"cannot be read: {_shown(error)}")
+            self._add(name, day, f"cannot be read: {_error_with_place(error)}")
 
     def _add(self, name: str, day: date | None, contents: Contents | str, is_absent: bool = False) -> None:
         if isinstance(contents, str):
@@ -226,11 +226,11 @@ def _sound_layout(connection: duckdb.DuckDBPyConnection, layout: Layout, path: s
         return layout
     except duckdb.Error as error:
         if layout.format not in {"csv", "jsonl"} or layout.table is not None or not is_local(path):
-            return told(error)
+            return error_text(error)
     try:
         return line_by_line(connection, layout, path, staged_name(connection))
     except Exception as error:  # gzip and zlib have errors of their own
-        return told(error)
+        return error_text(error)
 
 
 def _drop_staged(connection: duckdb.DuckDBPyConnection) -> None:
@@ -322,7 +322,7 @@ def _guarded(stream: "pa.RecordBatchReader", failures: list[Exception]) -> "pa.R
     return pa.RecordBatchReader.from_batches(stream.schema, batches())
 
 
-def _shown(error: Exception) -> str:
+def _error_with_place(error: Exception) -> str:
     """An error of somebody else's code: its class, its first line, and the place in their file."""
     place, trace = "", error.__traceback__
     while trace is not None:
@@ -330,4 +330,4 @@ def _shown(error: Exception) -> str:
         if file.parent != Path(__file__).parent and "site-packages" not in file.parts:
             place = f" ({file.name}, line {trace.tb_lineno})"
         trace = trace.tb_next
-    return f"{type(error).__name__}: {told(error)}{place}"
+    return f"{type(error).__name__}: {error_text(error)}{place}"

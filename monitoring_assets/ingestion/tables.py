@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from monitoring_assets.errors import ColumnUnusable, ComparisonImpossible, SourceUnreadable
-from monitoring_assets.ingestion.files import DELIMITERS, SOURCE_FILE, csv_dialect, listed, told
+from monitoring_assets.ingestion.files import DELIMITERS, SOURCE_FILE, csv_dialect, error_text, listed
 from monitoring_assets.warehouse import quoted
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def _open_files(connection: duckdb.DuckDBPyConnection, role: str, paths: Sequenc
                 relation = _json_lines(connection, role, files)
         described = connection.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()
     except (duckdb.Error, pa.ArrowException, OSError, EOFError, UnicodeError, csv.Error) as error:
-        raise SourceUnreadable(f"the {role} {name} cannot be read: {told(error)}. Correct the file.") from None
+        raise SourceUnreadable(f"the {role} {name} cannot be read: {error_text(error)}. Correct the file.") from None
     types = {row[0]: row[1] for row in described if row[0] != SOURCE_FILE}
     return Table(role, name, relation, {column: quoted(column) for column in types}, types)
 

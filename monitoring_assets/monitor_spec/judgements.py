@@ -1,4 +1,4 @@
-"""What counts as bad data and as a worse model, when a new one is trained, and who is told."""
+"""What counts as bad data and as a worse model, when a new one is trained, and who receives alerts."""
 
 from typing import Annotated, Any, Literal, Self
 
@@ -151,7 +151,7 @@ class Retrain(SpecModel):
 
 
 class AlertRoute(SpecModel):
-    """Who is told of findings. `url_env` names the environment variable that holds the address, in apprise's form (mailto://,
+    """Who receives alerts. `url_env` names the environment variable that holds the address, in apprise's form (mailto://,
     slack://, json://host/path and a hundred more), so that no secret stands in a file."""
 
     url_env: Annotated[str, Field(pattern=r"^[A-Z_][A-Z0-9_]*$")]

@@ -192,8 +192,8 @@ class MonitorSpec(SpecModel):
             delay, late = self.label.delay_days, self.label.lateness_days
             needs[f"realised performance reads label.delay_days + {'label.lateness_days + ' if late else ''}1"] = delay + late + 1
             if self.retrain.enabled:
-                told = "a retrain reads label.delay_days + retrain.gate_days + retrain.training_days"
-                needs[told] = delay + self.retrain.gate_days + self.retrain.training_days
+                reason = "a retrain reads label.delay_days + retrain.gate_days + retrain.training_days"
+                needs[reason] = delay + self.retrain.gate_days + self.retrain.training_days
         return needs
 
     @property

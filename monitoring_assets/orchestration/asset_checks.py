@@ -147,7 +147,7 @@ def _quality_result(day: date, kind: str, findings: "list[Finding]") -> DayResul
     bad = [finding for finding in findings if not finding.success]
     shown: dict[str, Any] = {"expectations": len(findings), **numbers({"failing": len(bad)})}
     if bad:
-        shown["findings"] = as_table([_shown(finding) for finding in bad])
+        shown["findings"] = as_table([_finding_row(finding) for finding in bad])
     names = ", ".join(dict.fromkeys(finding.column or _of_rows(finding) for finding in bad))
     description = f"{len(bad)} of {len(findings)} expectations broken: {names}" if bad else f"{len(findings)} expectations hold"
     if not findings:
@@ -155,7 +155,7 @@ def _quality_result(day: date, kind: str, findings: "list[Finding]") -> DayResul
     return DayResult(day, kind, worst([finding.severity for finding in findings]), description, shown)
 
 
-def _shown(finding: "Finding") -> dict[str, Any]:
+def _finding_row(finding: "Finding") -> dict[str, Any]:
     return {
         "column": finding.column or "",
         "expectation": finding.expectation,

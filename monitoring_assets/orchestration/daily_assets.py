@@ -91,7 +91,7 @@ def _inference_log(spec: MonitorSpec) -> dg.AssetsDefinition:
                 )
             gone = forgotten_days(connection, spec, days)
             served = measure_serving(connection, located, [day for day in days if day not in gone])
-        _tell_deliveries(context, deliveries)
+        _add_delivery_metadata(context, deliveries)
         for day, segments in compacted.items():
             context.add_asset_metadata({"compacted_segments": segments}, partition_key=day.isoformat())
         for day, shown in served.items():
@@ -163,7 +163,7 @@ def _labels(spec: MonitorSpec) -> dg.AssetsDefinition:
             daily_work(context, monitoring_home, spec, "labels", seconds_before=rows.seconds) as (connection, _),
         ):
             deliveries = store_labels(connection, located, rows)
-        _tell_deliveries(context, deliveries)
+        _add_delivery_metadata(context, deliveries)
 
     return labels
 
@@ -196,7 +196,7 @@ def _performance(spec: MonitorSpec) -> dg.AssetsDefinition:
     return performance
 
 
-def _tell_deliveries(context: dg.AssetExecutionContext, deliveries: "list[Delivery]") -> None:
+def _add_delivery_metadata(context: dg.AssetExecutionContext, deliveries: "list[Delivery]") -> None:
     for delivery in deliveries:
         shown: dict[str, Any] = {
             "dagster/partition_row_count": delivery.accepted_rows,

@@ -167,10 +167,10 @@ def _all_from_backfills(instance: dg.DagsterInstance, events: list[dg.EventLogRe
 
 
 def _answer(spec: MonitorSpec, decision: Decision, events: int, cursor: str | None, *, is_new: bool) -> dg.SensorResult:
-    told = f"{decision.day}: {decision.reason} ({events} new events{'' if is_new else ', decided before'})"
+    answer = f"{decision.day}: {decision.reason} ({events} new events{'' if is_new else ', decided before'})"
     observation = dg.AssetObservation(
         dg.AssetKey([spec.name, "model_candidate"]),
-        description=told,
+        description=answer,
         metadata={
             "retrain": decision.retrain,
             "reason": decision.reason,
@@ -180,7 +180,7 @@ def _answer(spec: MonitorSpec, decision: Decision, events: int, cursor: str | No
     )
     if not decision.retrain:
         news = [observation] if is_new else []
-        return dg.SensorResult(skip_reason=told, cursor=cursor, asset_events=news)
+        return dg.SensorResult(skip_reason=answer, cursor=cursor, asset_events=news)
     request = dg.RunRequest(
         run_key=decision.decision_id,
         job_name=f"{spec.name}_retrain",

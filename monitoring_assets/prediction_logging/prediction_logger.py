@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 from zoneinfo import ZoneInfo
 
 from monitoring_assets.errors import LoggerMisconfigured
-from monitoring_assets.prediction_logging.segment_buffer import LoggerStats, SegmentBuffer, told
+from monitoring_assets.prediction_logging.segment_buffer import LoggerStats, SegmentBuffer, error_text
 
 if TYPE_CHECKING:
     from monitoring_assets.monitor_spec import MonitorSpec
@@ -269,7 +269,7 @@ class PredictionLogger:
             if features is None:
                 raise TypeError("a predict function takes its features as a mapping; none was among the arguments")
             if problem is not None:
-                row["error"] = told(problem)
+                row["error"] = error_text(problem)
             elif isinstance(result, Mapping):
                 row |= {name: result[name] for name in _RESULT_NAMES & result.keys()}
                 row["score"] = result.get("score", result.get("value"))

@@ -103,7 +103,7 @@ class SegmentBuffer:
             except Exception as problem:  # OSError and Arrow's own, whatever the disk is up to; the rows wait
                 self.note(problem)
                 if not self._in_outage:
-                    _LOG.warning("predictions cannot be written to %s, serving goes on: %s", self.root, told(problem))
+                    _LOG.warning("predictions cannot be written to %s, serving goes on: %s", self.root, error_text(problem))
                 self._in_outage = True
                 return False
             self._in_outage = False
@@ -212,10 +212,10 @@ class SegmentBuffer:
         """Count an error and remember it as the newest."""
         with self._lock:
             self._errors += 1
-            self._last_error = told(problem)
+            self._last_error = error_text(problem)
 
 
-def told(problem: BaseException) -> str:
+def error_text(problem: BaseException) -> str:
     """An error as one short text, even one whose own text cannot be had."""
     try:
         return f"{type(problem).__name__}: {problem}"[:500]

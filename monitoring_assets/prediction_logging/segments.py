@@ -26,7 +26,7 @@ DROPPED = "_dropped-"
 
 _TYPES = {"numeric": pa.float64(), "categorical": pa.string(), "time": pa.timestamp("us", tz="UTC")}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# pandas' missing values, told by name: a serving process need not have pandas.
+# pandas' missing values, recognised by name: a serving process need not have pandas.
 _MISSING = frozenset({"NAType", "NaTType"})
 
 
@@ -172,10 +172,10 @@ def write_segment(folder: Path, name: str, batches: Sequence[pa.RecordBatch]) ->
 
 def write_dropped(folder: Path, name: str, day: date, rows: int, reason: str) -> None:
     """Leave a note that so many rows of a day were dropped, and why."""
-    told = json.dumps({"day": day.isoformat(), "dropped_rows": rows, "reason": reason})
+    note = json.dumps({"day": day.isoformat(), "dropped_rows": rows, "reason": reason})
 
     def fill(path: str) -> None:
-        Path(path).write_text(told, encoding="utf-8")
+        Path(path).write_text(note, encoding="utf-8")
 
     appear(folder, f"{DROPPED}{name}.json", fill)
 

@@ -1,5 +1,5 @@
-"""Profiling days of the warehouse: the one look at their raw rows, from which all drift is computed. What a profile and a sample
-are is told in `kernel.py` and `sample.py`.
+"""Profiling days of the warehouse: the only time drift reads raw rows. `kernel.py` and `sample.py` say what a
+profile and a sample are.
 """
 
 from collections.abc import Sequence
@@ -49,5 +49,5 @@ def profile_days(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days:
         "(SELECT *, null_count + nan_count + infinite_count AS missing, coalesce(list_sum(counts), 0) AS present "
         "FROM profiled_days WHERE segment IS NULL) GROUP BY day"
     ).fetchall()
-    by_day = {day: ProfiledDay(day, *told) for day, *told in found}
+    by_day = {day: ProfiledDay(day, *facts) for day, *facts in found}
     return [by_day.get(day, ProfiledDay(day, 0, None, 0)) for day in days]

@@ -65,7 +65,7 @@ def reference_facts(
         if segment is None:
             _learn_missing(facts, column, histogram)
             if histogram.kind == "categorical":
-                # Buckets of rare categories have no names: what is in them cannot be told from a new one.
+                # Buckets of rare categories have no names: a category in one cannot be distinguished from a new one.
                 if histogram.is_exact:
                     facts.categories[column] = [str(category) for category in histogram.support]
             elif np.isfinite(histogram.minimum).any():

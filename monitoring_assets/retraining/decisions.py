@@ -82,11 +82,11 @@ def window_quality(
         f"AND kind <> 'row_count' AND day IN (SELECT day FROM {log} WHERE {within}) "
         "ORDER BY day, unexpected_percent DESC NULLS LAST, column_name"
     ).fetchall()
-    told: dict[str, list[str]] = {}
+    findings: dict[str, list[str]] = {}
     for broken_day, kind, column, expectation, percent in found:
         words = BROKEN_TOLD.get(kind, expectation).format(column=column)
-        told.setdefault(str(broken_day), []).append(words if percent is None else f"{words}: {percent:.0f} %")
-    broken = {name: listed(each, 3) for name, each in told.items()}
+        findings.setdefault(str(broken_day), []).append(words if percent is None else f"{words}: {percent:.0f} %")
+    broken = {name: listed(each, 3) for name, each in findings.items()}
     unjudged = connection.execute(
         f"SELECT DISTINCT day FROM {log} WHERE {within} AND day NOT IN (SELECT day FROM {quality}) ORDER BY day"
     ).fetchall()

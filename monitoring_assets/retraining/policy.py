@@ -81,7 +81,7 @@ def decide(policy: Retrain, evidence: Evidence) -> Decision:
     """Apply the policy: what speaks for a retrain, then what forbids it.
 
     Drift speaks for one only where the window's rows are known to be sound. A fall of the realised metric does so anyway: labels
-    are the truth whatever the features look like, and the gate judges what comes of training.
+    are the truth whatever the features do, and the gate judges the candidate.
 
     Examples
     --------
@@ -185,11 +185,11 @@ def _reaches(severity: Severity | None, wanted: Severity) -> bool:
 def _summary(policy: Retrain, evidence: Evidence) -> str:
     drifted = sum(_reaches(severity, policy.severity) for severity in evidence.severities.values())
     prediction = evidence.prediction_severity or "not scored"
-    told = f"{drifted} of {len(evidence.severities)} features {policy.severity}, prediction {prediction}"
+    summary = f"{drifted} of {len(evidence.severities)} features {policy.severity}, prediction {prediction}"
     if evidence.together_severity is not None:
-        told += f", (all features) {evidence.together_severity}"
+        summary += f", (all features) {evidence.together_severity}"
     if evidence.unjudged_metric is not None:
-        told += f", {evidence.metric} not judged: {evidence.unjudged_metric}"
+        summary += f", {evidence.metric} not judged: {evidence.unjudged_metric}"
     elif evidence.metric_value == evidence.metric_value:
-        told += f", {evidence.metric} {evidence.metric_value:.3f} (baseline {evidence.baseline_value:.3f})"
-    return told
+        summary += f", {evidence.metric} {evidence.metric_value:.3f} (baseline {evidence.baseline_value:.3f})"
+    return summary

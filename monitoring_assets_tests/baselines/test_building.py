@@ -239,7 +239,7 @@ def test_scoring_without_a_baseline_names_the_asset_to_materialise(connection, s
         baselines_in_force(connection, spec, [FIRST])
 
 
-def test_a_day_before_every_baseline_is_told_so(connection, spec):
+def test_a_day_before_every_baseline_is_reported_so(connection, spec):
     build_reference_baseline(connection, spec)
     candidate(connection, spec, "2")
     put_in_force(connection, spec, "2", SECOND)

@@ -149,7 +149,7 @@ def test_weights_count_as_rows() -> None:
 
 
 @pytest.mark.parametrize("wrong", [-1.0, np.nan, np.inf, None, "heavy"])
-def test_a_weight_that_is_none_is_told(wrong: object) -> None:
+def test_a_weight_that_is_none_is_reported(wrong: object) -> None:
     with pytest.raises(ColumnUnusable, match=r"column 'w' of the current holds 1 weights"):
         compare(frame().assign(w=1), frame().assign(w=pd.Series([wrong] + [1.0] * 199, dtype=object).map(str)), weight="w")
 
@@ -193,7 +193,7 @@ def test_names_that_come_twice_are_refused(tmp_path: Path) -> None:
             compare(tmp_path / name, tmp_path / name)
 
 
-def test_columns_of_one_side_and_nested_ones_are_left_out_and_told() -> None:
+def test_columns_of_one_side_and_nested_ones_are_left_out_and_named() -> None:
     one = frame().assign(only=1, nested=[[1]] * 200, raw=[b"x"] * 200)
     report = drift_report(one, frame().assign(other=1, nested=[[1]] * 200, raw=[b"x"] * 200))
     assert set(report.histograms) == {"x", "c"}
@@ -203,7 +203,7 @@ def test_columns_of_one_side_and_nested_ones_are_left_out_and_told() -> None:
         compare(one, one, features=["nested"])
 
 
-def test_contradictory_types_are_told_together_and_can_be_taken_as_categories() -> None:
+def test_contradictory_types_are_reported_together_and_can_be_taken_as_categories() -> None:
     one, other = frame().assign(y=1, t="a"), frame().assign(y="oops", t=pd.Timestamp("2026-01-01"))
     with pytest.raises(ComparisonImpossible) as told:
         compare(one, other)
@@ -273,7 +273,7 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path, name: str, content:
     assert str(tmp_path) in str(error.value)
 
 
-def test_arguments_that_make_no_sense_are_told() -> None:
+def test_arguments_that_make_no_sense_are_reported() -> None:
     for kwargs, told in (
         ({"methods": ["pci"]}, "unknown method 'pci'; known: psi"), ({"methods": []}, "no method given"),
         ({"false_alarm_rate": 0}, "false_alarm_rate is 0"), ({"features": {"x": "number"}}, "'x' is to be 'number'"),
@@ -299,7 +299,7 @@ def test_too_few_rows_on_either_side_are_no_verdict(rows: int) -> None:
         assert not drift_report(*sides).is_judged
 
 
-def test_numbers_beyond_floats_are_compared_and_told() -> None:
+def test_numbers_beyond_floats_are_compared_and_named() -> None:
     big = pd.DataFrame({"x": [2**70 + place for place in range(40)], "y": np.arange(40, dtype=np.uint64) + 2**63})
     report = drift_report(big, big.assign(x=[-(2**70)] * 40), features=["x", "y"])
     assert report.features.set_index("feature").loc["x", "drifted"]
@@ -395,7 +395,7 @@ def test_all_features_together_are_quiet_on_one_population() -> None:
     assert not any(alarms)
 
 
-def test_too_few_rows_for_all_features_together_are_told() -> None:
+def test_too_few_rows_for_all_features_together_are_reported() -> None:
     found = compare(related(5, 0.7, 1), related(900, 0.7, 2), methods=["correlation"])
     assert found["reason"].tolist() == ["the reference has 5 rows, 30 needed"]
 

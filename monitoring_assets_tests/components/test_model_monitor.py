@@ -144,7 +144,7 @@ def test_a_mistake_is_refused_with_monitor_file_line_field_and_what_is_allowed(p
         assert part in told
 
 
-def test_all_mistakes_of_a_file_are_told_at_once(project: Project) -> None:
+def test_all_mistakes_of_a_file_are_reported_at_once(project: Project) -> None:
     told = refusal(project(bad=VALID.replace("kind: numeric", "kind: number").replace("2026-03-01", "soon")))
     assert "features.amount.kind" in told
     assert "start_day" in told

@@ -225,7 +225,7 @@ def test_chi2_of_quiet_weighted_days_has_uniform_p_values() -> None:
     assert np.mean(wrong < 0.05) > 0.5
 
 
-def test_too_few_effective_rows_are_told_as_such() -> None:
+def test_too_few_effective_rows_are_reported_as_such() -> None:
     heavy = [np.append(np.ones(39), 1_000.0)]
     current = {(None, "x"): profile([RANDOM.normal(size=40)], NORMAL_GRID, weights=heavy)}
     reference = {(None, "x"): profile([NORMAL[:1_000]], NORMAL_GRID)}

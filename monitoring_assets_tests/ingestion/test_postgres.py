@@ -183,7 +183,7 @@ def test_a_query_that_fails_for_one_day_harms_no_other(tmp_path, database):
         (lambda uri: uri.replace("127.0.0.1", "db.invalid"), SourceUnavailable, "could not translate host name"),
     ],
 )  # fmt: skip
-def test_a_database_that_cannot_be_reached_is_told_without_its_address(tmp_path, address, monkeypatch, change, error, says):
+def test_a_database_that_cannot_be_reached_is_reported_without_its_address(tmp_path, address, monkeypatch, change, error, says):
     monkeypatch.setenv("EXAMPLE_DB", change(address))
     with pytest.raises(error) as failed:
         ingest(tmp_path, [FIRST])

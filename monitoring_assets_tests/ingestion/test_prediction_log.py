@@ -310,8 +310,8 @@ def test_a_bad_file_leaves_its_day_as_it_was_and_the_other_days_unharmed(tmp_pat
     assert ingest(tmp_path, spec, DAYS)[1] == after
     if kind != "a folder":
         write_day(tmp_path, SECOND, rows=4)
-        told, mended = ingest(tmp_path, spec, DAYS)
-        assert ([d.accepted_rows for d in told], mended["quarantine"]) == (
+        told, fixed = ingest(tmp_path, spec, DAYS)
+        assert ([d.accepted_rows for d in told], fixed["quarantine"]) == (
             [19, 4, 7],
             [r for r in before["quarantine"] if r[0] == FIRST],
         )
@@ -541,7 +541,7 @@ def test_a_row_that_cannot_say_how_many_it_stands_for_is_quarantined(tmp_path):
     assert sorted(row[-1] for row in tables["inference_log"]) == [0.0, 1.0, 2.5, 10.0]
 
 
-def test_a_log_without_the_weight_it_declares_is_told_so(tmp_path):
+def test_a_log_without_the_weight_it_declares_is_reported_so(tmp_path):
     told, tables = one_day(tmp_path, example_rows(FIRST, 3), sampling_weight="stands_for")
     assert "'stands_for'" in told.unreadable
     assert tables["inference_log"] == []

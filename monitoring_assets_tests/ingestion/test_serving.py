@@ -77,7 +77,7 @@ def test_a_weight_counts_like_that_many_requests(tmp_path_factory, rows: list[tu
         assert told[f"latency_p{share}_ms"] == expected
 
 
-def test_dropped_rows_are_told_also_of_a_day_without_a_row_and_a_damaged_note_by_name(tmp_path) -> None:
+def test_dropped_rows_are_reported_also_of_a_day_without_a_row_and_a_damaged_note_by_name(tmp_path) -> None:
     tmp_path /= "prod [eu]"
     for day, name, rows in [(FIRST, "a", 3), (FIRST, "b", 4), (SECOND, "a", 5)]:
         write_dropped(tmp_path / "log", name + str(day), day, rows, "disk full")

@@ -223,7 +223,7 @@ def test_a_column_that_stands_twice_in_the_header_is_named(tmp_path):
 
 @pytest.mark.parametrize("extension", ["parquet", "csv", "jsonl"])
 @pytest.mark.parametrize("is_glob", [False, True])
-def test_a_new_column_is_told_on_the_day_it_comes_and_is_known_from_then_on(tmp_path, extension, is_glob):
+def test_a_new_column_is_reported_on_the_day_it_comes_and_is_known_from_then_on(tmp_path, extension, is_glob):
     for day, columns in zip(DAYS, [["note"], ["note", "channel"], ["channel"]], strict=True):
         frame = example_rows(day, 3).assign(**dict.fromkeys(columns, "x"))
         if extension == "jsonl":

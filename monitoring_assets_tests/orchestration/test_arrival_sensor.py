@@ -170,7 +170,7 @@ def test_what_comes_of_a_late_file_equals_what_would_be_had_it_been_in_time(moni
 
 
 @pytest.mark.parametrize("monitor", [{"path": "log/{day}*.parquet"}, {"path": GLOB}], indirect=True, ids=["per day", "glob"])
-def test_a_renamed_file_is_read_again_and_a_vanished_one_is_told_and_its_rows_stay(monitor: DagsterMonitor) -> None:
+def test_a_renamed_file_is_read_again_and_a_vanished_one_is_reported_and_its_rows_stay(monitor: DagsterMonitor) -> None:
     write_day(monitor.home, DAYS[0])
     write_day(monitor.home, DAYS[1])
     until_quiet(monitor)
@@ -255,7 +255,7 @@ def test_a_run_that_was_killed_after_the_rows_were_stored_is_asked_for_again(mon
     assert monitor.materialisations("drift_scores") == 1
 
 
-def test_labels_are_taken_in_when_they_come_and_wait_for_their_predictions(monitor: DagsterMonitor) -> None:
+def test_labels_are_ingested_when_they_come_and_wait_for_their_predictions(monitor: DagsterMonitor) -> None:
     write_labels(monitor.home, DAYS[0])
     assert monitor.tick(SENSOR).run_requests == []
     write_day(monitor.home, DAYS[0])
@@ -303,7 +303,7 @@ def test_a_tick_asks_for_a_few_runs_and_the_next_for_the_rest(monitor: DagsterMo
     assert len(monitor.tick(SENSOR).run_requests) == len(apart) - RUNS_PER_TICK
 
 
-def test_without_a_baseline_nothing_is_asked_for_and_the_remedy_is_told(tmp_path: Path) -> None:
+def test_without_a_baseline_nothing_is_asked_for_and_the_remedy_is_reported(tmp_path: Path) -> None:
     write_day(tmp_path, DAYS[0])
     with dg.DagsterInstance.ephemeral() as instance:
         tick = DagsterMonitor(tmp_path, instance, **SETTINGS).tick(SENSOR)

@@ -70,7 +70,7 @@ def test_the_check_of_a_day_that_was_not_read_fails_with_the_file_and_the_reason
     assert stored[GOOD] is None
 
 
-def test_a_day_without_rows_is_told_in_every_asset(monitor: DagsterMonitor) -> None:
+def test_a_day_without_rows_is_reported_in_every_asset(monitor: DagsterMonitor) -> None:
     assert monitor.metadata("inference_log", EMPTY)["accepted_rows"].value == 0
     assert monitor.metadata("daily_profile", EMPTY)["rows"].value == 0
     reasons = monitor.rows(f"SELECT DISTINCT severity, reason FROM example.drift_scores WHERE day = '{EMPTY}'")
@@ -97,7 +97,7 @@ def test_a_constant_feature_and_a_category_never_seen_are_drift(monitor: Dagster
     assert (judged.passed, judged.severity) == (False, dg.AssetCheckSeverity.WARN)  # nobody declared which there may be
 
 
-def test_a_label_for_an_unknown_id_is_quarantined_and_told(monitor: DagsterMonitor) -> None:
+def test_a_label_for_an_unknown_id_is_quarantined_and_named(monitor: DagsterMonitor) -> None:
     labels = write_labels(monitor.home, NULLS, ROWS)
     write_labels(monitor.home, NULLS, frame=pd.concat([labels, pd.DataFrame({"id": ["nobody"], "late": [1]})]))
     succeeded(monitor.run_days("labels", NULLS))

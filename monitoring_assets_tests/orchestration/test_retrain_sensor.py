@@ -90,7 +90,7 @@ def test_drift_asks_for_one_run_whose_key_and_tag_are_the_decision(monitor: Dags
     assert request.job_name == "example_retrain"
 
 
-def test_every_decision_is_told_on_the_candidate_with_reason_and_evidence(monitor: DagsterMonitor) -> None:
+def test_every_decision_is_reported_on_the_candidate_with_reason_and_evidence(monitor: DagsterMonitor) -> None:
     monitor.tick()
     (record,) = monitor.instance.fetch_observations(monitor.key("model_candidate"), limit=10).records
     observation = record.asset_observation

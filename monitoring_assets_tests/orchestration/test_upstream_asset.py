@@ -80,7 +80,7 @@ def test_an_asset_of_another_code_location_is_upstream_too(tmp_path):
     assert dg.AssetKey(["team", "truth"]) in graph.get(dg.AssetKey(["example", "labels"])).parent_keys
 
 
-def test_a_new_column_is_told_with_the_day(tmp_path):
+def test_a_new_column_is_reported_with_the_day(tmp_path):
     _, defs = definitions(tmp_path, NEW_YORK)
     write_day(tmp_path, FIRST, path="made/{day}.parquet")
     write_day(tmp_path, THIRD, frame=example_rows(THIRD).assign(channel="web"), path="made/{day}.parquet")

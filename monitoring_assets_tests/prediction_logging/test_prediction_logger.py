@@ -197,7 +197,7 @@ def wait_until(condition, seconds: float = 20.0) -> bool:
 # --- when the disk fails ---------------------------------------------------------------------------------------------
 
 
-def test_on_a_full_disk_serving_goes_on_and_the_drops_are_told_once_there_is_room(tmp_path) -> None:
+def test_on_a_full_disk_serving_goes_on_and_the_drops_are_reported_once_there_is_room(tmp_path) -> None:
     mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(tmp_path)], capture_output=True, check=False)
     if mount.returncode:
         pytest.skip("a file system of its own can be mounted by root only")
@@ -390,7 +390,7 @@ def test_a_tenth_of_the_log_shows_no_drift_with_its_weights_and_much_without(tmp
     assert unweighted > 0.2
 
 
-def test_an_error_and_a_predicate_are_always_logged_and_a_broken_one_is_told(tmp_path) -> None:
+def test_an_error_and_a_predicate_are_always_logged_and_a_broken_one_is_reported(tmp_path) -> None:
     def of_a_kind(features, score) -> bool:
         return features["country"] == "JP"
 

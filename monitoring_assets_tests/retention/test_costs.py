@@ -96,7 +96,7 @@ def test_what_retention_would_free_is_what_it_frees(tmp_path: Path) -> None:
     assert "retention: raw rows are kept for ever (no `retain_days`)" in list(as_lines(report, None))
 
 
-def test_what_fails_costs_nothing_that_is_told(tmp_path: Path) -> None:
+def test_what_fails_costs_nothing_that_is_reported(tmp_path: Path) -> None:
     spec = example_spec(tmp_path)
     with example_warehouse(tmp_path, spec) as connection:
         with pytest.raises(ZeroDivisionError), measured_cost(connection, spec, "labels", DAYS):

@@ -82,7 +82,7 @@ def test_neither_a_restart_nor_a_lost_cursor_asks_for_a_second_run(drifted: Shop
     assert len(retrains(drifted)) == 1
 
 
-def test_new_files_are_taken_in_by_the_daemon_and_a_changed_profile_is_scored_again(drifted: Shop) -> None:
+def test_new_files_are_ingested_by_the_daemon_and_a_changed_profile_is_scored_again(drifted: Shop) -> None:
     """The sensor of a monitor whose days have ended is off until it is started."""
     new = payments.DRIFTED_DAY + timedelta(days=1)
     payments.serve(drifted.spec, Registry(drifted.home), [new])
