@@ -100,13 +100,13 @@ prediction: { score: score }
 log: { path: "log/{day}.parquet" }
 reference: { path: reference.parquet }
 """
-# What to put in the place of what, the line of the file where the mistake then stands, and what must be told of it.
+# What to put in the place of what, the line of the file where the mistake then stands, and what the message must say.
 MISTAKES = {
     "an unknown key": ("{ kind: numeric }", "{ kind: numeric, maximun: 3 }", 8, ["features.amount.maximun", "'maximum'"]),
     "a key that has a new name": (
         "id: id",
         "id: id\nperformance: { minimum_rows: 300 }",
-        6,
+        5,
         ["performance.minimum_rows", "'minimum_labelled_rows'"],
     ),
     "an unknown key at the top": ("id: id", "id: id\nfeature: {}", 5, ["feature: unknown key", "'features'", "labels"]),

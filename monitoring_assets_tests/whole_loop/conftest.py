@@ -8,6 +8,7 @@ import dagster as dg
 import pytest
 
 from monitoring_assets.components.model_monitor import build_monitor
+from monitoring_assets.demo.instance.home import demo_dagster_home
 from monitoring_assets.monitor_spec import MonitorSpec
 from monitoring_assets.orchestration.monitor_driver import MonitorDriver
 from monitoring_assets.retraining.registry import Registry
@@ -33,7 +34,8 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     spec = payments.write_project(folder).at_home(home)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MONITORING_ASSETS_HOME", str(home))
-        patch.setenv("DAGSTER_HOME", str(users_dagster_home(home)))
+        # The demo's instance: its days have ended too, and Dagster alone plots none of those.
+        patch.setenv("DAGSTER_HOME", str(demo_dagster_home(home)))
         with dg.DagsterInstance.get() as instance:
             _first_days(spec, home, instance)
             environment = {"PYTHONPATH": str(PACKAGE_ROOT), "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
@@ -43,16 +45,6 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
                 yield Shop(spec, home, instance, server)
             finally:
                 server.stop()
-
-
-def users_dagster_home(home: Path) -> Path:
-    """As docs/operations.md has a user make it: Dagster's own storages."""
-    folder = home / "dagster_home"
-    folder.mkdir()
-    coordinator = "run_coordinator:\n  module: dagster.core.run_coordinator\n  class: QueuedRunCoordinator\n"
-    settings = "telemetry:\n  enabled: false\nnux:\n  enabled: false\n" + coordinator
-    (folder / "dagster.yaml").write_text(settings + "  config:\n    dequeue_interval_seconds: 1\n")
-    return folder
 
 
 def _first_days(spec: MonitorSpec, home: Path, instance: dg.DagsterInstance) -> None:
