@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 BENCH  := .venv-bench
 ARGS   ?=
 
-.PHONY: setup demo test chaos bench lint lock clean
+.PHONY: setup demo test test-slow chaos bench lint lock clean
 
 setup: $(STAMP)
 
@@ -21,8 +21,12 @@ $(STAMP): requirements.lock pyproject.toml
 demo: setup
 	$(BIN)/monitoring-assets demo $(ARGS)
 
+# The quick ones; `make test-slow` runs the rest: real servers, retrains, kills, browsers.
 test: lint
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not slow" $(ARGS)
+
+test-slow: setup
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m slow $(ARGS)
 
 # The tests do six kills of these hundred.
 chaos: setup

@@ -24,6 +24,8 @@ from monitoring_assets_tests.example_monitor import (
     write_reference,
 )
 
+pytestmark = pytest.mark.slow
+
 DAYS = [FIRST, SECOND, THIRD]
 CONTENT = {"reference": {"path": "reference.parquet"}, "end_day": "2026-03-04"}
 ROWS = 40

@@ -46,6 +46,7 @@ def draw(name: str, rows: int, shift: float) -> np.ndarray:
     raise ValueError(name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["normal", "log-normal", "zero-inflated", "cauchy", "integers", "wide integers", "atoms"])
 def test_ks_and_wasserstein_of_a_million_rows_are_scipys_within_the_bound(name: str) -> None:
     reference, current = draw(name, 1_000_000, 0.0), draw(name, 1_000_000, 0.05)

@@ -25,6 +25,8 @@ from monitoring_assets_tests.example_monitor import (
     write_reference,
 )
 
+pytestmark = pytest.mark.slow
+
 ROWS = 120
 REFERENCE = days_between(date(2026, 2, 20), date(2026, 2, 23))
 DAYS = days_between(date(2026, 3, 2), date(2026, 3, 8))

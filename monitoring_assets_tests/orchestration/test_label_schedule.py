@@ -14,6 +14,8 @@ from monitoring_assets.monitor_spec import days_between
 from monitoring_assets_tests.dagster_monitor import DagsterMonitor, succeeded
 from monitoring_assets_tests.example_monitor import example_rows, write_day, write_reference
 
+pytestmark = pytest.mark.slow
+
 # The clock of the machine is real, so the days are the newest there are.
 TODAY = datetime.now(ZoneInfo("America/New_York")).date()
 DAYS = days_between(TODAY - timedelta(days=6), TODAY - timedelta(days=1))

@@ -17,6 +17,8 @@ from monitoring_assets.retraining.registry import CHALLENGER, PREVIOUS, Registry
 from monitoring_assets_tests.dagster_monitor import QUIET, DagsterMonitor, failure_of, succeeded
 from monitoring_assets_tests.example_monitor import example_rows, learnable_labels, write_day, write_labels, write_reference
 
+pytestmark = pytest.mark.slow
+
 ROWS = 120
 TRAINERS = "monitoring_assets_tests.orchestration.trainers"
 REFERENCE = days_between(date(2026, 2, 20), date(2026, 2, 25))

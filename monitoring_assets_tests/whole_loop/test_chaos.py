@@ -7,6 +7,8 @@ import pytest
 from monitoring_assets_tests.whole_loop import chaos
 from monitoring_assets_tests.whole_loop.chaos import STEPS, Snapshot, Work, check_accounts, steps_done
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -14,6 +14,8 @@ from monitoring_assets_tests.whole_loop import payments
 from monitoring_assets_tests.whole_loop.conftest import Shop
 from monitoring_assets_tests.whole_loop.dagster_dev import wait_until
 
+pytestmark = pytest.mark.slow
+
 LAUNCH = """
 mutation Launch($job: JobOrPipelineSelector!, $tags: [ExecutionTag!]!) {
   launchRun(executionParams: {selector: $job, runConfigData: {}, executionMetadata: {tags: $tags}}) {

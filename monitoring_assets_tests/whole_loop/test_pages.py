@@ -17,6 +17,8 @@ if not CHROMIUM.exists():
 playwright = pytest.importorskip("playwright.sync_api")
 from playwright.sync_api import Browser, Page, expect  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 # Chromium itself would otherwise look for updates.
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 FLAGS += ["--disable-component-update", "--disable-sync"]
