@@ -198,14 +198,19 @@ def _performance(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days:
 
 
 def _result(key: dg.AssetKey, result: DayResult) -> dg.AssetCheckResult:
-    return dg.AssetCheckResult(
-        asset_key=key,
-        check_name=result.check,
-        passed=result.severity == "ok",
-        severity=_dagster_severity(result.severity),
-        description=result.description,
-        metadata={"severity": result.severity or "not judged", **result.metadata},
-    )
+    return dg.AssetCheckResult(**_arguments(key, result))
+
+
+def _arguments(key: dg.AssetKey, result: DayResult) -> dict[str, Any]:
+    """What Dagster is given of a day's result, whether as a result or as a logged evaluation."""
+    return {
+        "asset_key": key,
+        "check_name": result.check,
+        "passed": result.severity == "ok",
+        "severity": _dagster_severity(result.severity),
+        "description": result.description,
+        "metadata": {"severity": result.severity or "not judged", **result.metadata},
+    }
 
 
 def _dagster_severity(severity: Severity | None) -> dg.AssetCheckSeverity:
@@ -226,14 +231,7 @@ def _evaluation(
 ) -> dg.AssetCheckEvaluation:
     partition = result.day.isoformat()
     return dg.AssetCheckEvaluation(
-        asset_key=key,
-        check_name=result.check,
-        passed=result.severity == "ok",
-        severity=_dagster_severity(result.severity),
-        description=result.description,
-        metadata={"severity": result.severity or "not judged", **result.metadata},
-        target_materialization_data=targets.get(partition),
-        partition=partition,
+        **_arguments(key, result), target_materialization_data=targets.get(partition), partition=partition
     )
 
 
