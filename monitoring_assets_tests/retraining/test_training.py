@@ -20,6 +20,8 @@ from monitoring_assets.retraining.training import (
     train_candidate,
 )
 
+pytestmark = pytest.mark.slow
+
 ROWS = 600
 
 
