@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from monitoring_assets.demo.flights import FEATURES, load_flights
-from monitoring_assets.profiling.histograms import Histogram, Key
+from monitoring_assets.measuring.histograms import Histogram, Key
 
 YEAR, FIRST_DAY = 365, date(2013, 1, 1)
 NUMERIC = [name for name, kind in FEATURES.items() if kind == "numeric"]

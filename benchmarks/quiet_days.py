@@ -22,8 +22,8 @@ import numpy as np
 from monitoring_assets.drift import calibration
 from monitoring_assets.drift.thresholds import read_thresholds
 from monitoring_assets.drift.windows import score_days
+from monitoring_assets.measuring.histograms import Histogram, Key
 from monitoring_assets.monitor_spec import MonitorSpec
-from monitoring_assets.profiling.histograms import Histogram, Key
 
 FIRST = date(2026, 1, 5)  # a Monday
 FIRST_MONTH, LATER = 30, 60

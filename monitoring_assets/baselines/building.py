@@ -13,13 +13,13 @@ from monitoring_assets.baselines.day_facts import copy_first_facts, write_day_fa
 from monitoring_assets.baselines.in_force import Baseline, select_baselines
 from monitoring_assets.baselines.reference_metric import metric_of_reference
 from monitoring_assets.ingestion.reference import REFERENCE_ROWS, stage_reference
+from monitoring_assets.measuring.kernel import write_profiles
+from monitoring_assets.measuring.refinement import refine_profiles
+from monitoring_assets.measuring.sample import write_samples
+from monitoring_assets.measuring.stored_grids import ensure_grids
+from monitoring_assets.measuring.watched import watched_rows
 from monitoring_assets.monitor_spec import MonitorSpec
 from monitoring_assets.performance.metrics import PRIMARY_METRIC
-from monitoring_assets.profiling.kernel import write_profiles
-from monitoring_assets.profiling.refinement import refine_profiles
-from monitoring_assets.profiling.sample import write_samples
-from monitoring_assets.profiling.stored_grids import ensure_grids
-from monitoring_assets.profiling.watched import watched_rows
 from monitoring_assets.warehouse import quoted, table, transaction
 from monitoring_assets.warehouse_tables import PROFILE_COLUMNS, tables_of
 

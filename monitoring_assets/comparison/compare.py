@@ -25,8 +25,8 @@ from monitoring_assets.drift.windows import DIGITS
 from monitoring_assets.errors import ComparisonImpossible, SourceUnreadable
 from monitoring_assets.ingestion.files import error_text
 from monitoring_assets.ingestion.tables import open_table
+from monitoring_assets.measuring.histograms import Histogram
 from monitoring_assets.monitor_spec import ALL_CATEGORICAL_METHODS, ALL_NUMERIC_METHODS, Drift, MultivariateMethod
-from monitoring_assets.profiling.histograms import Histogram
 
 ALLOWED: dict[str, tuple[str, ...]] = {"numeric": ALL_NUMERIC_METHODS, "categorical": ALL_CATEGORICAL_METHODS}
 # Fewer rows on either side tell nothing: even a median is not known to half a standard deviation.

@@ -1,6 +1,6 @@
 """The rows of both tables as histograms, column by column: of every value where rows are few, else on bins fitted to both sides.
 
-Which columns are compared is decided in `common_columns.py`, counting on bins is `profiling/kernel.py`'s.
+Which columns are compared is decided in `common_columns.py`, counting on bins is `measuring/kernel.py`'s.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,9 +16,9 @@ from monitoring_assets.comparison.common_columns import Column, alias_sql
 from monitoring_assets.drift.multivariate_thresholds import COMPARED_ROWS
 from monitoring_assets.errors import ColumnUnusable
 from monitoring_assets.ingestion.tables import Table
-from monitoring_assets.profiling.grid import EXACT_LIMIT
-from monitoring_assets.profiling.histograms import Histogram, read_histograms
-from monitoring_assets.profiling.kernel import fit_grids, value_expressions, write_profiles
+from monitoring_assets.measuring.grid import EXACT_LIMIT
+from monitoring_assets.measuring.histograms import Histogram, read_histograms
+from monitoring_assets.measuring.kernel import fit_grids, value_expressions, write_profiles
 from monitoring_assets.warehouse import quoted
 from monitoring_assets.warehouse_tables import PROFILE_COLUMNS
 
@@ -70,7 +70,7 @@ def histograms(
 
 
 def drawn(connection: duckdb.DuckDBPyConnection, side: Side, columns: Sequence[Column], weight: str | None) -> pd.DataFrame:
-    """At most `COMPARED_ROWS` rows of a side, drawn by the hash of their place, and by weight as `profiling/sample.py` does."""
+    """At most `COMPARED_ROWS` rows of a side, drawn by the hash of their place, and by weight as `measuring/sample.py` does."""
     values = side.values(connection, columns)
     names = ", ".join(f"{x} AS {quoted(column.name)}" for x, column in zip(values, columns, strict=True))
     key = "-ln((hash(place)::DOUBLE + 0.5) / 18446744073709551616.0)" + (" / weight" if weight else "")

@@ -6,7 +6,7 @@ from functools import cached_property
 import pandas as pd
 
 from monitoring_assets.comparison.common_columns import Column
-from monitoring_assets.profiling.histograms import Histogram
+from monitoring_assets.measuring.histograms import Histogram
 
 # The method of a row that says a column is gone or new.
 SCHEMA = "schema"

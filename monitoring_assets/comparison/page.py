@@ -13,8 +13,8 @@ from monitoring_assets.comparison.compare import EXACT_WHOLE
 from monitoring_assets.comparison.drift_report import DriftReport
 from monitoring_assets.comparison.terminal import number
 from monitoring_assets.errors import ComparisonImpossible
-from monitoring_assets.profiling.histograms import Histogram
-from monitoring_assets.profiling.kernel import BUCKET_PREFIX
+from monitoring_assets.measuring.histograms import Histogram
+from monitoring_assets.measuring.kernel import BUCKET_PREFIX
 from monitoring_assets.wording import listed, printable
 
 # Bars of a number's histogram, and the share of rows beyond either end that the outer bars hold.

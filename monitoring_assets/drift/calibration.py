@@ -18,8 +18,8 @@ from monitoring_assets.drift.day_to_day import DEGREES, Persistence, Variation, 
 from monitoring_assets.drift.distances import Array
 from monitoring_assets.drift.thresholds import to_effect
 from monitoring_assets.drift.windows import weekdays_of_windows
+from monitoring_assets.measuring.histograms import Histogram, Key
 from monitoring_assets.monitor_spec import Drift, MonitorSpec, ReferenceChoice
-from monitoring_assets.profiling.histograms import Histogram, Key
 
 # Effective rows of the simulated days. Beyond the last, noise falls with the square root of the rows.
 NOISE_ROWS = (10, 30, 100, 300, 1_000, 10_000)

@@ -20,8 +20,8 @@ from monitoring_assets.drift.thresholds import read_thresholds
 from monitoring_assets.drift.verdicts import DriftVerdict, write_verdicts
 from monitoring_assets.drift.windows import score_days
 from monitoring_assets.errors import ScoringInterrupted
+from monitoring_assets.measuring.histograms import Histogram, Key
 from monitoring_assets.monitor_spec import MonitorSpec
-from monitoring_assets.profiling.histograms import Histogram, Key
 from monitoring_assets.warehouse import replace_days, table, transaction
 
 Connect = Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]]

@@ -13,8 +13,8 @@ import pandas as pd
 
 from monitoring_assets.baselines.in_force import Baseline, baselines_in_force
 from monitoring_assets.drift.multivariate_scores import Samples, read_samples
+from monitoring_assets.measuring.histograms import Histogram, Key, read_histograms
 from monitoring_assets.monitor_spec import MonitorSpec
-from monitoring_assets.profiling.histograms import Histogram, Key, read_histograms
 from monitoring_assets.warehouse import table
 
 

@@ -1,7 +1,7 @@
 """Scores of all features together: how they go with each other, from a sample of the reference's rows and one of today's.
 
 Columns become numbers here and methods compare them; the cuts are in `multivariate_thresholds.py`. Where samples come from
-(`profiling/sample.py`) and how scores of single columns are made (`scores.py`) is not known here.
+(`measuring/sample.py`) and how scores of single columns are made (`scores.py`) is not known here.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from monitoring_assets.drift.distances import Array
+from monitoring_assets.measuring.correlations import fisher_z
 from monitoring_assets.monitor_spec import MultivariateMethod
-from monitoring_assets.profiling.correlations import fisher_z
 
 # Stands in the column `feature` for all of them.
 ALL_FEATURES = "(all features)"

@@ -20,8 +20,8 @@ from monitoring_assets.drift.multivariate import ALL_FEATURES, Encoding, Score, 
 from monitoring_assets.drift.multivariate_thresholds import COMPARED_ROWS, calibrate_together, compared_rows, quiet_noise
 from monitoring_assets.drift.thresholds import CalibratedThreshold, CutKey, judge, reasons_without_threshold
 from monitoring_assets.drift.windows import DIGITS
+from monitoring_assets.measuring.sample import merged
 from monitoring_assets.monitor_spec import MonitorSpec, MultivariateMethod, days_between
-from monitoring_assets.profiling.sample import merged
 from monitoring_assets.retention.forgetting import forgotten_days
 from monitoring_assets.warehouse import quoted, table
 

@@ -13,8 +13,8 @@ import numpy as np
 from monitoring_assets.drift.calibration import MINIMUM_DAYS, OF_ROWS
 from monitoring_assets.drift.thresholds import CalibratedThreshold, CutKey, to_effect
 from monitoring_assets.drift.verdicts import window_name
+from monitoring_assets.measuring.histograms import Histogram, Key
 from monitoring_assets.monitor_spec import MonitorSpec
-from monitoring_assets.profiling.histograms import Histogram, Key
 
 # Standard deviations. Sawilowsky (2009), "New effect size rules of thumb", calls 0.8 large, 1.2 very large and 2 huge: KS is then
 # 0.68, so two thirds of the rows have left their values. A column that needs more has no alarm in practice.

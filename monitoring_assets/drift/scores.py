@@ -13,9 +13,9 @@ from typing import get_args
 import numpy as np
 
 from monitoring_assets.drift import distances
+from monitoring_assets.measuring.histograms import Histogram, named
+from monitoring_assets.measuring.kernel import BUCKET_PREFIX
 from monitoring_assets.monitor_spec import Method
-from monitoring_assets.profiling.histograms import Histogram, named
-from monitoring_assets.profiling.kernel import BUCKET_PREFIX
 
 # Rows of the smaller side from which js, hellinger, kl, tv and linf are taken over so many groups of equal reference mass: about
 # the cube root. Noise adds (groups - 1) / 8 * (1/n + 1/m) to a squared Hellinger distance, so 100 groups at 1 M rows add 2e-5 and

@@ -15,8 +15,8 @@ import pandas as pd
 from monitoring_assets.drift.kinds import kinds_of_change
 from monitoring_assets.drift.scores import Comparison
 from monitoring_assets.drift.thresholds import CalibratedThreshold, CutKey, judge, reasons_without_threshold
+from monitoring_assets.measuring.histograms import Histogram, Key
 from monitoring_assets.monitor_spec import Drift, MonitorSpec, ReferenceChoice
-from monitoring_assets.profiling.histograms import Histogram, Key
 
 # Decimals of a stored score: far below what any sample can tell, far above what rounding in sums can change.
 DIGITS = 12

@@ -104,7 +104,7 @@ def _daily_profile(spec: MonitorSpec) -> dg.AssetsDefinition:
     @_daily(spec, "daily_profile", ["inference_log", "reference_baseline"], "Mergeable counts of every column, per day.")
     def daily_profile(context: dg.AssetExecutionContext, monitoring_home: MonitoringHome) -> None:
         from monitoring_assets.baselines.in_force import baselines_in_force
-        from monitoring_assets.profiling.daily_profiles import profile_days
+        from monitoring_assets.measuring.daily_profiles import profile_days
 
         with daily_work(context, monitoring_home, spec, "daily_profile", reads_rows=True) as (connection, days):
             baselines_in_force(connection, spec, days)

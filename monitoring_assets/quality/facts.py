@@ -9,9 +9,9 @@ import numpy as np
 
 from monitoring_assets.baselines.in_force import baselines_in_force
 from monitoring_assets.errors import BaselineMissing
+from monitoring_assets.measuring.correlations import fisher_z
+from monitoring_assets.measuring.histograms import Histogram, Key, read_histograms
 from monitoring_assets.monitor_spec import MonitorSpec, Quality
-from monitoring_assets.profiling.correlations import fisher_z
-from monitoring_assets.profiling.histograms import Histogram, Key, read_histograms
 from monitoring_assets.quality.expectations import Correlation, LastEvent, ReferenceFacts, Volume
 from monitoring_assets.warehouse import table
 

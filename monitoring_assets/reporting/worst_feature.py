@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from monitoring_assets.profiling.histograms import Histogram
+from monitoring_assets.measuring.histograms import Histogram
 from monitoring_assets.reporting.pictures import overlaid_shares
 
 BARS = 12

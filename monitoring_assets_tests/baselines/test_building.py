@@ -12,8 +12,8 @@ from monitoring_assets.baselines.building import build_candidate_baseline, build
 from monitoring_assets.baselines.in_force import Baseline, baselines_in_force, discard_candidate_baseline, put_in_force
 from monitoring_assets.errors import BaselineMissing
 from monitoring_assets.ingestion.prediction_log import ingest_log
+from monitoring_assets.measuring.histograms import read_histograms
 from monitoring_assets.monitor_spec import CONFIDENCE, MonitorSpec
-from monitoring_assets.profiling.histograms import read_histograms
 from monitoring_assets.warehouse import ensure_tables
 from monitoring_assets_tests.example_monitor import (
     FIRST,

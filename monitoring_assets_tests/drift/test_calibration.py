@@ -11,8 +11,8 @@ from monitoring_assets.drift.calibration import MINIMUM_DAYS, calibrate, coarsen
 from monitoring_assets.drift.scores import score_histograms
 from monitoring_assets.drift.thresholds import SCALES, read_thresholds, to_effect
 from monitoring_assets.drift.windows import score_days
+from monitoring_assets.measuring.histograms import Histogram
 from monitoring_assets.monitor_spec import MonitorSpec
-from monitoring_assets.profiling.histograms import Histogram
 from monitoring_assets.warehouse_tables import TABLES
 
 CUTS = np.linspace(-3, 3, 39)

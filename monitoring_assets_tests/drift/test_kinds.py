@@ -8,7 +8,7 @@ import pytest
 
 from monitoring_assets.drift.kinds import kinds_of_change
 from monitoring_assets.drift.scores import Comparison
-from monitoring_assets.profiling.histograms import Histogram
+from monitoring_assets.measuring.histograms import Histogram
 
 NOTHING = np.array([np.nan])
 NUMBERS = Histogram(

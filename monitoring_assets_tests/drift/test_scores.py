@@ -12,10 +12,10 @@ from scipy import stats
 
 from monitoring_assets.drift.scores import Comparison, resolution
 from monitoring_assets.drift.windows import score_days
+from monitoring_assets.measuring.grid import CategoryGrid
+from monitoring_assets.measuring.histograms import Histogram
 from monitoring_assets.monitor_spec import ALL_CATEGORICAL_METHODS, ALL_NUMERIC_METHODS, MonitorSpec
-from monitoring_assets.profiling.grid import CategoryGrid
-from monitoring_assets.profiling.histograms import Histogram
-from monitoring_assets_tests.profiling.profiles import FIRST_DAY, grid_of, profile
+from monitoring_assets_tests.measuring.profiles import FIRST_DAY, grid_of, profile
 
 RANDOM = np.random.default_rng(5)
 SYMMETRIC = ("ks", "js", "hellinger", "tv", "linf", "cramer_von_mises", "chi2", "missingness")

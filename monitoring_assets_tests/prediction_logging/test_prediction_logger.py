@@ -28,7 +28,7 @@ from monitoring_assets.ingestion.prediction_log import ingest_log
 from monitoring_assets.prediction_logging.prediction_logger import PredictionLogger, high_risk, low_confidence
 from monitoring_assets.prediction_logging.segments import read_dropped
 from monitoring_assets_tests.example_monitor import FIRST, SECOND, contents, example_spec, example_warehouse
-from monitoring_assets_tests.profiling.profiles import grid_of, profile
+from monitoring_assets_tests.measuring.profiles import grid_of, profile
 
 COLUMNS = {"amount": "numeric", "country": "categorical"}
 FOREVER = 3600.0

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from scipy.stats import binom, binomtest
 
+from monitoring_assets.measuring.histograms import Histogram
 from monitoring_assets.monitor_spec import MonitorSpec
-from monitoring_assets.profiling.histograms import Histogram
 from monitoring_assets.quality.day_expectations import least_share
 from monitoring_assets.quality.expectations import Correlation, LastEvent, ReferenceFacts, Volume
 from monitoring_assets.quality.facts import reference_facts

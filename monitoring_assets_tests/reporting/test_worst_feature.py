@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from monitoring_assets.profiling.histograms import Histogram
+from monitoring_assets.measuring.histograms import Histogram
 from monitoring_assets.reporting.worst_feature import worst_feature_picture
 
 DAYS = [date(2026, 3, 10), date(2026, 3, 11)]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from monitoring_assets.profiling.grid import FIRST_KEY, INFINITE_KEY, NAN_KEY, NULL_KEY, NumericGrid
+from monitoring_assets.measuring.grid import FIRST_KEY, INFINITE_KEY, NAN_KEY, NULL_KEY, NumericGrid
 
 RANDOM = np.random.default_rng(7)
 REFERENCES = {

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from monitoring_assets.errors import ColumnUnusable
-from monitoring_assets.profiling.grid import (
+from monitoring_assets.measuring.grid import (
     EXACT_LIMIT,
     INFINITE_KEY,
     NAN_KEY,

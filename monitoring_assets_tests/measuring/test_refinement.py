@@ -14,12 +14,12 @@ from scipy import stats
 
 from monitoring_assets.baselines.building import build_reference_baseline
 from monitoring_assets.drift.scores import Comparison
+from monitoring_assets.measuring.histograms import Histogram, read_histograms
+from monitoring_assets.measuring.kernel import write_profiles
+from monitoring_assets.measuring.refinement import refine_profiles
+from monitoring_assets.measuring.stored_grids import ensure_grids
+from monitoring_assets.measuring.watched import watched_rows
 from monitoring_assets.monitor_spec import MonitorSpec
-from monitoring_assets.profiling.histograms import Histogram, read_histograms
-from monitoring_assets.profiling.kernel import write_profiles
-from monitoring_assets.profiling.refinement import refine_profiles
-from monitoring_assets.profiling.stored_grids import ensure_grids
-from monitoring_assets.profiling.watched import watched_rows
 from monitoring_assets.warehouse import ensure_tables, replace_days, table
 from monitoring_assets_tests.example_monitor import contents, example_spec
 

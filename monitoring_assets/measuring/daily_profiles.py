@@ -8,12 +8,12 @@ from datetime import date
 
 import duckdb
 
+from monitoring_assets.measuring.kernel import write_profiles
+from monitoring_assets.measuring.refinement import refine_profiles
+from monitoring_assets.measuring.sample import write_samples
+from monitoring_assets.measuring.stored_grids import ensure_grids
+from monitoring_assets.measuring.watched import watched_rows
 from monitoring_assets.monitor_spec import MonitorSpec
-from monitoring_assets.profiling.kernel import write_profiles
-from monitoring_assets.profiling.refinement import refine_profiles
-from monitoring_assets.profiling.sample import write_samples
-from monitoring_assets.profiling.stored_grids import ensure_grids
-from monitoring_assets.profiling.watched import watched_rows
 from monitoring_assets.warehouse import replace_days, table, transaction
 from monitoring_assets.warehouse_tables import PROFILE_COLUMNS
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitoring_assets.profiling.sample import merged, write_samples
+from monitoring_assets.measuring.sample import merged, write_samples
 
 DAY = date(2026, 1, 1)
 

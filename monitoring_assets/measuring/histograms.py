@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from monitoring_assets.profiling.kernel import BUCKET_PREFIX
+from monitoring_assets.measuring.kernel import BUCKET_PREFIX
 
 Key = tuple[str | None, str]  # segment, column
 

@@ -11,10 +11,10 @@ from datetime import date
 import duckdb
 import numpy as np
 
+from monitoring_assets.measuring.grid import BINS, NumericGrid
+from monitoring_assets.measuring.kernel import count_within, fit_numeric, within
+from monitoring_assets.measuring.watched import watched_rows
 from monitoring_assets.monitor_spec import MonitorSpec
-from monitoring_assets.profiling.grid import BINS, NumericGrid
-from monitoring_assets.profiling.kernel import count_within, fit_numeric, within
-from monitoring_assets.profiling.watched import watched_rows
 from monitoring_assets.warehouse import quoted, table
 
 # A bin is divided when it holds a larger share of a day: the day's distribution function is known no better than that, so neither
