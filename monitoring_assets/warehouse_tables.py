@@ -183,8 +183,8 @@ TABLES: dict[str, dict[str, tuple[str, str]]] = {
             "its arguments as JSON, computed for the day's rows; of several severities the gravest that failed, else the mildest",
         ),
         "column_name": ("VARCHAR", "column it is about, two joined by ' ~ ' for a pair, NULL for the day as a whole"),
-        "success": ("BOOLEAN", "whether the day meets it"),
-        "severity": ("VARCHAR", "ok, minor, moderate or severe: in Great Expectations info, warning and critical"),
+        "success": ("BOOLEAN", "whether the day meets it; NULL where it was not judged"),
+        "severity": ("VARCHAR", "ok, minor, moderate or severe (in Great Expectations info, warning, critical); NULL: not judged"),
         "observed": ("DOUBLE", "share of unexpected values, or the rows, hours, correlation or statistic that was judged"),
         "expected": ("VARCHAR", "the rule in words"),
         "unexpected_count": ("BIGINT", "values that break the rule; of a rule about the whole day 1 where it is broken, else 0"),
@@ -196,6 +196,7 @@ TABLES: dict[str, dict[str, tuple[str, str]]] = {
             "VARCHAR[]",
             "distinct unexpected values, most frequent first; of missing values the ids of their rows",
         ),
+        "reason": ("VARCHAR", "why it was not judged on a day that has rows"),
         "baseline_id": ("VARCHAR", "baseline the rule was learnt from; NULL where there was none yet"),
     },
     "performance_counts": {

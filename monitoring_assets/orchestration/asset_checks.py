@@ -23,7 +23,7 @@ from monitoring_assets.orchestration.metadata import as_table, numbers, verdict_
 from monitoring_assets.orchestration.partitions import daily_partitions, days_of
 from monitoring_assets.orchestration.resources import MonitoringHome, errors_for_dagster
 from monitoring_assets.quality.expectations import READABLE_SOURCE, Kind, kinds_of
-from monitoring_assets.wording import shortened
+from monitoring_assets.wording import listed, shortened
 
 if TYPE_CHECKING:
     from monitoring_assets.quality.acceptance import Asset
@@ -144,15 +144,22 @@ def _quality(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: lis
 
 
 def _quality_result(day: date, kind: str, findings: "list[Finding]") -> DayResult:
-    bad = [finding for finding in findings if not finding.success]
-    shown: dict[str, Any] = {"expectations": len(findings), **numbers({"failing": len(bad)})}
+    bad = [finding for finding in findings if finding.success is False]
+    unjudged = [finding for finding in findings if finding.severity is None]
+    shown: dict[str, Any] = {"expectations": len(findings), **numbers({"failing": len(bad), "not_judged": len(unjudged)})}
     if bad:
         shown["findings"] = as_table([_finding_row(finding) for finding in bad])
     names = ", ".join(dict.fromkeys(finding.column or _of_rows(finding) for finding in bad))
-    description = f"{len(bad)} of {len(findings)} expectations broken: {names}" if bad else f"{len(findings)} expectations hold"
+    parts = [f"{len(bad)} of {len(findings)} expectations broken: {names}"] if bad else []
+    if unjudged:
+        reasons = listed(list(dict.fromkeys(str(finding.reason) for finding in unjudged)), 5)
+        parts.append(f"not judged: {len(unjudged)} of {len(findings)} expectations ({reasons})")
     if not findings:
-        description = "nothing is expected: neither the contract nor the reference says anything of this kind"
-    return DayResult(day, kind, worst([finding.severity for finding in findings]), description, shown)
+        parts = ["nothing is expected: neither the contract nor the reference says anything of this kind"]
+    # What is broken is graver than what is not judged, and that is no pass.
+    is_open = bool(unjudged) and not bad
+    severity = None if is_open else worst([finding.severity for finding in findings if finding.severity])
+    return DayResult(day, kind, severity, "; ".join(parts) or f"{len(findings)} expectations hold", shown)
 
 
 def _finding_row(finding: "Finding") -> dict[str, Any]:
@@ -258,16 +265,19 @@ def _newest_materialisations(
 def _summaries(key: dg.AssetKey, checks: Sequence[str], results: Sequence[DayResult]) -> Iterator[dg.AssetCheckResult]:
     for check in checks:
         mine = [result for result in results if result.check == check]
-        bad = [result for result in mine if result.severity != "ok"]
-        days = [str(result.day) for result in bad]
-        shown: dict[str, Any] = {"days": len(mine), "broken_days": len(bad)}
-        if days:
-            shown["which"] = ", ".join(days[-50:])
+        broken = [str(result.day) for result in mine if result.severity not in ("ok", None)]
+        unjudged = [str(result.day) for result in mine if result.severity is None]
+        shown: dict[str, Any] = {"days": len(mine), "broken_days": len(broken), "unjudged_days": len(unjudged)}
+        shown |= {name: ", ".join(days[-50:]) for name, days in (("which", broken), ("not_judged", unjudged)) if days}
         yield dg.AssetCheckResult(
             asset_key=key,
             check_name=check,
-            passed=not bad,
+            passed=not broken and not unjudged,
             severity=_dagster_severity(worst([result.severity or "ok" for result in mine])),
-            description=f"{len(bad)} of {len(mine)} days broken" + (f", the last on {days[-1]}" if days else ""),
+            description=f"of {len(mine)} days {_days_in_words(broken, 'broken')}, {_days_in_words(unjudged, 'not judged')}",
             metadata=shown,
         )
+
+
+def _days_in_words(days: Sequence[str], state: str) -> str:
+    return f"{len(days)} {state}" + (f" (the last on {days[-1]})" if days else "")

@@ -26,7 +26,7 @@ STORED = pa.schema(
         "day": pa.date32(), "check": pa.string(), "expectation": pa.string(), "kwargs": pa.string(), "column": pa.string(),
         "success": pa.bool_(), "severity": pa.string(), "observed": pa.float64(), "expected": pa.string(),
         "unexpected_count": pa.int64(), "unexpected_percent": pa.float64(), "partial_unexpected_list": pa.list_(pa.string()),
-        "baseline_id": pa.string(),
+        "reason": pa.string(), "baseline_id": pa.string(),
     }
 )  # fmt: skip
 

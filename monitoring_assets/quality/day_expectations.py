@@ -33,14 +33,14 @@ class DayExpectation:
 
 
 def expectations_of_days(measured: Sequence[Measured], spec: MonitorSpec, rate: float) -> list[list[DayExpectation]]:
-    """For each measure the expectations that its rule is on that day, the mildest first.
+    """For each measure the expectations that its rule is on that day, the mildest first; none for one that is nan.
 
     Chance alone breaks a rule that holds for the population at most at this rate.
     """
     tolerated = [
         (place, severity, share)
         for place, m in enumerate(measured)
-        if m.expectation.kind in ROW_KINDS
+        if m.expectation.kind in ROW_KINDS and not math.isnan(m.value)
         for severity, share in m.expectation.tolerance.levels
     ]
     rows = np.array([measured[place].rows for place, _, _ in tolerated], float)
@@ -52,7 +52,7 @@ def expectations_of_days(measured: Sequence[Measured], spec: MonitorSpec, rate: 
     for (place, severity, _), least, success in zip(tolerated, mostly.tolist(), holds.tolist(), strict=True):
         made[place].append(_of_rows(measured[place].expectation, severity, least, success))
     for place, m in enumerate(measured):
-        if m.expectation.kind not in ROW_KINDS:
+        if m.expectation.kind not in ROW_KINDS and not math.isnan(m.value):
             made[place] = OF_THE_WHOLE[m.expectation.kind](m, spec, rate)
     return made
 

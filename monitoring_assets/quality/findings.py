@@ -5,6 +5,7 @@ All days and rules are measured and judged in one pass, so a year costs hardly m
 them is the caller's.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -14,7 +15,7 @@ import duckdb
 
 from monitoring_assets.monitor_spec import MonitorSpec, Severity
 from monitoring_assets.quality.day_expectations import DayExpectation, expectations_of_days
-from monitoring_assets.quality.expectations import Kind, ReferenceFacts, expectations_of, volume_in_words
+from monitoring_assets.quality.expectations import GX_NAMES, Kind, ReferenceFacts, expectations_of, volume_in_words
 from monitoring_assets.quality.measurement import ROW_KINDS, Measured, measure
 
 # How each severity is called by Great Expectations.
@@ -24,12 +25,13 @@ GX_SEVERITIES: dict[Severity, str] = {"minor": "info", "moderate": "warning", "s
 @dataclass(frozen=True)
 class Finding:
     """How one rule fared on one day, see `quality` in `warehouse_tables.TABLES` for the meaning of each field. `expectation`
-    with its `kwargs` is the gravest expectation that failed, or the mildest where all hold."""
+    with its `kwargs` is the gravest expectation that failed, or the mildest where all hold. A rule that the day shows nothing of
+    has no `severity` and no `success`, and the `reason` says why."""
 
     day: date
     check: Kind
     column: str | None
-    severity: Severity
+    severity: Severity | None
     observed: float
     unexpected_count: int
     unexpected_percent: float | None
@@ -37,7 +39,8 @@ class Finding:
     expected: str
     expectation: str
     kwargs: dict[str, Any] = field(default_factory=dict)
-    success: bool = True
+    success: bool | None = True
+    reason: str | None = None
 
 
 def evaluate_days(
@@ -47,9 +50,21 @@ def evaluate_days(
 
     `rows` is a table or parenthesised query with `day` and `spec.log_columns`; its rows of other days are left alone. A day's
     findings are the same whether it is evaluated alone or with others. A day without rows has `row_count` and `of_type`
-    findings only: shares of no rows are undefined.
+    findings only: shares of no rows are undefined. A rule about values that a day has none of is not judged, unless so many
+    missing ones are usual of the column.
     """
-    return [_finding(measured, expected) for measured, expected in measured_days(connection, rows, days, spec, facts)]
+    found = measured_days(connection, rows, days, spec, facts)
+    lacking = {
+        (measured.day, measured.expectation.column)
+        for measured, expected in found
+        if measured.expectation.kind == "not_null" and not all(each.success for each in expected)
+    }
+    return [
+        _unjudged(measured)
+        if measured.reason and (not expected or (measured.day, measured.expectation.column) in lacking)
+        else _finding(measured, expected)
+        for measured, expected in found
+    ]
 
 
 def measured_days(
@@ -62,6 +77,13 @@ def measured_days(
     listed = ", ".join(f"DATE '{day}'" for day in days) or "NULL"
     measured = list(measure(connection, f"(SELECT * FROM {rows} WHERE day IN ({listed}))", spec, expectations, days))
     return list(zip(measured, expectations_of_days(measured, spec, rate), strict=True))
+
+
+def _unjudged(found: Measured) -> Finding:
+    e = found.expectation
+    return Finding(
+        found.day, e.kind, e.column, None, math.nan, 0, None, [], e.expected, GX_NAMES[e.kind], {}, None, found.reason
+    )
 
 
 def _finding(found: Measured, expected: Sequence[DayExpectation]) -> Finding:

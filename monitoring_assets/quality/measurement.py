@@ -28,7 +28,8 @@ class Measured:
 
     `value` is the unexpected rows for kinds of `ROW_KINDS`, the distinct values for `prediction_varies`, hours for `fresh`, r
     for `correlated`, the rows for `row_count`, 1 for a wrong type and else 0. `rows` is what it rests on: the rows with a value
-    in the column, all rows for `not_null`, `row_count` and `of_type`.
+    in the column, all rows for `not_null`, `row_count` and `of_type`. Where the day shows nothing of it, `reason` says why and
+    `value` is nan, or 0 where there are no values to count.
     """
 
     day: date
@@ -36,6 +37,7 @@ class Measured:
     value: float
     rows: int
     samples: tuple[str, ...] = ()
+    reason: str | None = None
 
 
 def measure(
@@ -43,8 +45,8 @@ def measure(
 ) -> Iterator[Measured]:
     """Measure days of a relation, which holds `day` and the log's columns, ordered by day and expectation.
 
-    A day without rows is measured for `row_count` and `of_type` only. Of an absent column only its type is measured, of one
-    of another type than declared only that and what is missing. A correlation of too few or constant values is left out.
+    A day without rows is measured for `row_count` and `of_type` only. Of an absent column only its type can be measured, of one
+    of another type than declared only that and what is missing; of no values, or of a pair with a constant one, nothing.
     """
     types = {row[0]: row[1] for row in connection.execute(f"DESCRIBE SELECT * FROM {rows}").fetchall()}
     wrong = {
@@ -62,9 +64,24 @@ def measure(
                 yield Measured(day, e, float(other is not None), total, (other,) if other else ())
             elif e.kind == "row_count":
                 yield Measured(day, e, float(total), total, (str(total),))
-            elif total and place in comparable and found[f"m{place}"] is not None and not math.isnan(found[f"m{place}"]):
-                rest = int(found.get(f"n{place}", total))
-                yield Measured(day, e, float(found[f"m{place}"]), rest, samples.get((day, place), ()))
+            elif total:
+                rest = int(found.get(f"n{place}") or 0) if f"n{place}" in found else total
+                value, reason = found.get(f"m{place}"), _why_not(e, found, place, rest, wrong)
+                shown = samples.get((day, place), ())
+                yield Measured(day, e, math.nan if value is None else float(value), rest, shown, reason)
+
+
+def _why_not(e: Expectation, found: dict[str, float], place: int, rows: int, wrong: dict[str, str]) -> str | None:
+    """Why a day with rows shows nothing of an expectation; None where it does."""
+    columns = e.arguments["pair"] if e.kind == "correlated" else (str(e.column),)
+    if f"m{place}" not in found:
+        return "; ".join(f"{column} is {wrong[column]}" for column in columns if column in wrong)
+    value = found[f"m{place}"]
+    if value is not None and not math.isnan(value) and rows:
+        return None
+    if not rows:
+        return f"no row has a value of {' and '.join(columns)}"
+    return f"of the {rows} rows with {' and '.join(columns)} one column has the same value in all"
 
 
 def _fits(found: str | None, declared: str) -> bool:

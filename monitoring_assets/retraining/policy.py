@@ -5,6 +5,7 @@ Time is the evidence's own: days are days of predictions, so a replayed year dec
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date, timedelta
 from hashlib import sha256
@@ -16,7 +17,7 @@ from monitoring_assets.monitor_spec import SEVERITIES, Retrain, Severity
 class Evidence:
     """What the policy sees.
 
-    `severities` holds each feature's worst severity over the policy's window that ends on `day` (None: not scored),
+    `severities` holds each feature's worst severity over the policy's window that ends on `day` (None: not judged),
     `prediction_severity` the same for the model's output, `together_severity` for how the features go with each other. `fall` is
     how much worse the realised `metric` of the newest labelled days is than the baseline's (nan: not known). `untrained_rows`
     counts labelled rows of days the model was not trained on. `severe_quality` says of the window's days whose rows are severely
@@ -85,9 +86,12 @@ def decide(policy: Retrain, evidence: Evidence) -> Decision:
 
     Examples
     --------
+    >>> from dataclasses import replace
     >>> quiet = Evidence(date(2026, 3, 9), "b", True, {"amount": "ok"}, "ok", "auc", 0.7, 0.7, 0.0, 900, 5000, None)
     >>> decide(Retrain(), quiet).reason
-    'nothing to do: 0 of 1 features moderate, prediction ok, auc 0.700 (baseline 0.700)'
+    'nothing to do: 0 of 1 judged features moderate, prediction ok, auc 0.700 (baseline 0.700)'
+    >>> decide(Retrain(), replace(quiet, severities={"amount": None, "items": None}, prediction_severity=None)).reason
+    'nothing to do: drift not judged (none of 2 features), prediction not judged, auc 0.700 (baseline 0.700)'
     """
     reasons = triggers(policy, evidence)
     obstacle = _obstacle(policy, evidence) or _distrust(policy, evidence)
@@ -114,10 +118,10 @@ def awaits_quality(policy: Retrain, evidence: Evidence) -> bool:
 
 def _drift(policy: Retrain, evidence: Evidence) -> list[str]:
     reasons = []
-    drifted = sorted(name for name, severity in evidence.severities.items() if _reaches(severity, policy.severity))
+    drifted = _drifted(policy, evidence)
     # Divided, not multiplied: 0.7 * 10 is 7.000000000000001, and 7 of 10 would not be enough.
-    if drifted and len(drifted) / len(evidence.severities) >= policy.drifted_share:
-        reasons.append(f"{len(drifted)} of {len(evidence.severities)} features {policy.severity} ({', '.join(drifted)})")
+    if drifted and len(drifted) / len(_judged(evidence)) >= policy.drifted_share:
+        reasons.append(_features_in_words(policy, evidence, drifted))
     if _reaches(evidence.prediction_severity, policy.severity):
         reasons.append(f"prediction {evidence.prediction_severity}")
     if _reaches(evidence.together_severity, policy.severity):
@@ -178,14 +182,32 @@ def _too_soon(policy: Retrain, day: date, evidence: Evidence) -> str | None:
     return None
 
 
+def _judged(evidence: Evidence) -> list[str]:
+    return [name for name, severity in evidence.severities.items() if severity is not None]
+
+
+def _drifted(policy: Retrain, evidence: Evidence) -> list[str]:
+    return sorted(name for name, severity in evidence.severities.items() if _reaches(severity, policy.severity))
+
+
+def _features_in_words(policy: Retrain, evidence: Evidence, names: Sequence[str] = ()) -> str:
+    """How many features drifted, of those that could be judged, with their names if given, and how many could not."""
+    judged, of_all = len(_judged(evidence)), len(evidence.severities)
+    if not judged:
+        return f"drift not judged (none of {of_all} features)"
+    notes = [", ".join(names)] if names else []
+    notes += [f"{of_all - judged} of {of_all} not judged"] if judged < of_all else []
+    counted = f"{len(_drifted(policy, evidence))} of {judged} judged features {policy.severity}"
+    return f"{counted} ({'; '.join(notes)})" if notes else counted
+
+
 def _reaches(severity: Severity | None, wanted: Severity) -> bool:
     return severity is not None and SEVERITIES.index(severity) >= SEVERITIES.index(wanted)
 
 
 def _summary(policy: Retrain, evidence: Evidence) -> str:
-    drifted = sum(_reaches(severity, policy.severity) for severity in evidence.severities.values())
-    prediction = evidence.prediction_severity or "not scored"
-    summary = f"{drifted} of {len(evidence.severities)} features {policy.severity}, prediction {prediction}"
+    prediction = evidence.prediction_severity or "not judged"
+    summary = f"{_features_in_words(policy, evidence)}, prediction {prediction}"
     if evidence.together_severity is not None:
         summary += f", (all features) {evidence.together_severity}"
     if evidence.unjudged_metric is not None:

@@ -76,7 +76,7 @@ def test_quiet_evidence_is_decided_stored_and_skipped_with_its_reason(monitor: D
     assert tick.run_requests == []
     ((_, day, retrain, reason, evidence),) = decisions(monitor)
     assert (day, retrain) == (SECOND, False)
-    assert reason.startswith("nothing to do: 0 of 3 features moderate")
+    assert reason.startswith("nothing to do: 0 of 3 judged features moderate")
     assert '"amount": "ok"' in evidence
     assert f"{SECOND}: {reason}" in tick.skip_message
 
@@ -186,7 +186,7 @@ def test_drift_on_a_day_that_is_severely_broken_is_no_reason_and_the_decision_sa
     _, day, retrain, reason, evidence = decisions(monitor)[-1]
     assert (day, retrain) == (THIRD, False)
     assert reason.startswith(
-        f"the log of {THIRD} is broken (missing values of amount: 41 %); drift on broken data is no reason; seen: 1 of 3 features"
+        f"the log of {THIRD} is broken (missing values of amount: 41 %); drift on broken data is no reason; seen: 1 of 3 judged features"
     )
     assert json.loads(evidence)["severe_quality"] == {str(THIRD): "missing values of amount: 41 %"}
     assert reason in tick.skip_message

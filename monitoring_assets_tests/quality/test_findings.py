@@ -3,6 +3,7 @@ with it. Frames come out of DuckDB, as they do in production."""
 
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import date, timedelta
 
 import duckdb
@@ -185,14 +186,16 @@ def test_a_wrong_type_is_severe_on_every_day_and_its_values_are_not_compared():
             "severe",
             ["VARCHAR"],
         )
-    assert [f for f in findings if f.check == "in_range" and f.column == "x"] == []
+        assert found(findings, "in_range", "x", day).reason == "x is VARCHAR"
 
 
 @pytest.mark.parametrize("column", ["x", "c", "key", "at", "score"])
 def test_an_absent_column_is_a_severe_finding_and_not_a_crash(column):
     findings = evaluate(log(SPEC, {0: 10}).drop(columns=column), [FIRST], SPEC, FACTS)
-    (only,) = [f for f in findings if f.column == column]
-    assert (only.check, only.severity, only.partial_unexpected_list) == ("of_type", "severe", ["absent"])
+    of_type, *others = [f for f in findings if f.column == column]
+    assert (of_type.check, of_type.severity, of_type.partial_unexpected_list) == ("of_type", "severe", ["absent"])
+    assert others
+    assert {(f.severity, f.success, f.reason) for f in others} == {(None, None, f"{column} is absent")}
 
 
 NAMES = [
@@ -340,8 +343,23 @@ def test_a_correlation_is_lost_when_less_than_half_is_left_beyond_noise():
     assert judged(2000, -0.2).observed == pytest.approx(-0.2, abs=0.1)
 
 
-def test_a_constant_or_empty_pair_has_no_correlation_and_is_not_told_of():
+def test_a_constant_or_empty_pair_has_no_correlation_and_is_not_judged():
     spec = make_spec({"x": {"kind": "numeric"}, "y": {"kind": "numeric"}})
     facts = ReferenceFacts(correlations={("x", "y"): Correlation(0.8, 0.0)})
-    for values in ([1.0] * 10, [None] * 10, [float("nan")] * 10, [float("inf")] * 10):
-        assert [f for f in evaluate_one_day(10, spec, facts, x=values) if f.check == "correlated"] == []
+    constant = "of the 10 rows with x and y one column has the same value in all"
+    nothing = "no row has a value of x and y"
+    for value, reason in ((1.0, constant), (None, nothing), (float("nan"), nothing), (float("inf"), nothing)):
+        finding = found(evaluate_one_day(10, spec, facts, x=[value] * 10), "correlated", "x ~ y")
+        assert (finding.severity, finding.success, finding.reason) == (None, None, reason)
+
+
+def test_rules_about_values_are_not_judged_on_a_day_without_any_unless_that_is_usual():
+    facts = replace(FACTS, commonest_prediction=0.01, usual_values={"x": (0.0, 100.0)}, outlier_fraction={"x": 0.0})
+    empty = evaluate_one_day(100, facts=facts, x=[None] * 100, score=[None] * 100)
+    for check, column in (
+        ("in_range", "x"), ("no_outliers", "x"), ("in_range", "score"), ("prediction_varies", "score"),
+    ):  # fmt: skip
+        finding = found(empty, check, column)
+        assert (finding.severity, finding.success, finding.reason) == (None, None, f"no row has a value of {column}")
+    usually_empty = replace(facts, missing_fraction={"x": 0.99}, highest_missing={"x": 1.0})
+    assert found(evaluate_one_day(100, facts=usually_empty, x=[None] * 100), "in_range", "x").severity == "ok"

@@ -117,11 +117,11 @@ def test_a_broken_day_is_named_with_what_is_wrong_and_what_was_seen() -> None:
     drifted = replace(ALARMING, fall=0.0, severe_quality={"2026-03-05": "repeated values of id: 2 %", "2026-03-09": "x"})
     reason = decide(Retrain(), drifted).reason
     assert reason.startswith("the log of 2026-03-09 is broken (x), and 1 more day(s) of the window; drift on broken data is no")
-    assert "seen: 10 of 10 features moderate" in reason
+    assert "seen: 10 of 10 judged features moderate" in reason
 
 
-def _worse(severity: str | None) -> str:
-    place = 0 if severity is None else SEVERITIES.index(severity)
+def _worse(severity: str) -> str:
+    place = SEVERITIES.index(severity)
     return SEVERITIES[min(place + 1, 3)]
 
 
@@ -130,8 +130,8 @@ def _worse(severity: str | None) -> str:
 def test_worse_evidence_never_turns_a_yes_into_a_no(
     policy: Retrain, evidence: Evidence, columns: set[str], is_prediction: bool, further: float
 ) -> None:
-    severities = {name: _worse(found) if name in columns else found for name, found in evidence.severities.items()}
-    prediction = _worse(evidence.prediction_severity) if is_prediction else evidence.prediction_severity
+    severities = {name: _worse(found) if name in columns and found else found for name, found in evidence.severities.items()}
+    prediction = _worse(evidence.prediction_severity or "ok") if is_prediction else evidence.prediction_severity
     worse = replace(evidence, severities=severities, prediction_severity=prediction, fall=evidence.fall + further)
     assert decide(policy, worse).retrain >= decide(policy, evidence).retrain
 
@@ -155,9 +155,26 @@ def test_a_share_of_features_counts_as_reached_when_it_is_met_exactly() -> None:
             assert not decide(Retrain(drifted_share=(count + 1) / 10), evidence).retrain
 
 
+def test_the_share_is_of_the_features_that_could_be_judged_and_the_reason_names_both_numbers() -> None:
+    moved = dict.fromkeys("ab", "severe") | dict.fromkeys("cd", "ok") | dict.fromkeys("efghij")
+    evidence = replace(ALARMING, severities=moved, prediction_severity="ok", fall=0.0)
+    half = decide(Retrain(drifted_share=0.5), evidence)
+    assert (half.retrain, half.reason) == (True, "2 of 4 judged features moderate (a, b; 6 of 10 not judged)")
+    more = decide(Retrain(drifted_share=0.6), evidence)
+    assert not more.retrain
+    assert more.reason.startswith("nothing to do: 2 of 4 judged features moderate (6 of 10 not judged), prediction ok")
+
+
+def test_where_no_feature_could_be_judged_there_is_no_retrain_and_it_says_so() -> None:
+    unjudged = replace(ALARMING, severities=dict.fromkeys("abc"), prediction_severity=None, fall=0.0)
+    decision = decide(Retrain(drifted_share=0.01), unjudged)
+    assert not decision.retrain
+    assert decision.reason.startswith("nothing to do: drift not judged (none of 3 features), prediction not judged")
+
+
 def test_too_few_new_labels_and_the_cooldown_say_what_is_missing() -> None:
     short = decide(Retrain(), replace(ALARMING, untrained_rows=12))
-    assert short.reason.startswith("12 labelled rows the model was not trained on, 1,000 needed; seen: 10 of 10 features")
+    assert short.reason.startswith("12 labelled rows the model was not trained on, 1,000 needed; seen: 10 of 10 judged features")
     cold = decide(Retrain(cooldown_days=21), replace(ALARMING, last_retrain_day=date(2026, 3, 1)))
     assert cold.reason.startswith("cooldown: the last retrain was on 2026-03-01, the next may be on 2026-03-22")
 
