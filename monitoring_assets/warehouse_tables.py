@@ -6,7 +6,11 @@ from monitoring_assets.monitor_spec import MonitorSpec
 
 PROFILE_COLUMNS = {
     "day": ("DATE", "day of the predictions, in the monitor's time zone"),
-    "segment": ("VARCHAR", "'column=value', or NULL for all rows"),
+    "segment": (
+        "VARCHAR",
+        "'column=value', or NULL for all rows; of predictions also by model version, as 'version column=version' and "
+        "'column & version column=value & version'",
+    ),
     "feature": ("VARCHAR", "column that was profiled"),
     "kind": ("VARCHAR", "numeric or categorical"),
     "row_count": ("BIGINT", "rows of the day, missing ones included, whatever their weight"),
@@ -184,7 +188,7 @@ TABLES: dict[str, dict[str, tuple[str, str]]] = {
         ),
         "column_name": ("VARCHAR", "column it is about, two joined by ' ~ ' for a pair, NULL for the day as a whole"),
         "success": ("BOOLEAN", "whether the day meets it; NULL where it was not judged"),
-        "severity": ("VARCHAR", "ok, minor, moderate or severe (in Great Expectations info, warning, critical); NULL: not judged"),
+        "severity": ("VARCHAR", "ok, minor, moderate or severe (Great Expectations' info, warning, critical); NULL: not judged"),
         "observed": ("DOUBLE", "share of unexpected values, or the rows, hours, correlation or statistic that was judged"),
         "expected": ("VARCHAR", "the rule in words"),
         "unexpected_count": ("BIGINT", "values that break the rule; of a rule about the whole day 1 where it is broken, else 0"),

@@ -98,6 +98,9 @@ def _scored(spec: MonitorSpec, inputs: Inputs, found: pd.DataFrame) -> ScoredDay
     scores = score_days(spec, baseline_id, inputs.reference, inputs.current, inputs.days, thresholds)
     # A segment that a window does not hold says nothing, whatever other days were asked for.
     scores = scores[scores["segment"].isna() | (scores["current_rows"] > 0)].reset_index(drop=True)
+    if inputs.own_version is not None and len(scores):
+        without = scores["feature"].isin(spec.prediction.watched) & (scores["current_rows"] == 0)
+        scores.loc[without, "reason"] = f"0 rows of version {inputs.own_version}, {spec.drift.minimum_rows} needed"
     together = score_samples(spec, baseline_id, inputs.samples, inputs.days, thresholds)
     parts = [part for part in (scores, together) if len(part)]
     scores = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame({"day": pd.Series(dtype="object")})

@@ -14,14 +14,16 @@ import pandas as pd
 from monitoring_assets.baselines.in_force import Baseline, baselines_in_force
 from monitoring_assets.drift.multivariate_scores import Samples, read_samples
 from monitoring_assets.measuring.histograms import Histogram, Key, read_histograms
+from monitoring_assets.measuring.model_versions import segments_of_version
 from monitoring_assets.monitor_spec import MonitorSpec
-from monitoring_assets.warehouse import table
+from monitoring_assets.warehouse import literal, table
 
 
 @dataclass(frozen=True)
 class Inputs:
     """All that scoring `days` against one baseline needs. `thresholds` are rows of the table, empty where they are still to be
-    calibrated; `left_out` names per day the segments of its rows that are not judged."""
+    calibrated; `left_out` names per day the segments of its rows that are not judged. `own_version` is the model whose
+    predictions alone are scored, None where all are."""
 
     baseline: Baseline
     days: list[date]
@@ -30,6 +32,7 @@ class Inputs:
     samples: Samples | None
     thresholds: pd.DataFrame
     left_out: Mapping[date, list[str]]
+    own_version: str | None = None
 
 
 def days_back(spec: MonitorSpec) -> int:
@@ -50,23 +53,44 @@ def read_days(
     if days:
         span = [min(days) - timedelta(days=days_back(spec)), max(days)]
         profiles = table(spec, "daily_profile")
-        # What the model's predecessor predicted says nothing about the model.
-        own = "(day >= ? OR feature NOT IN (SELECT unnest(?::VARCHAR[])))"
-        current = read_histograms(
-            connection,
-            profiles,
-            f"day BETWEEN ? AND ? AND {within} AND {own}",
-            [*span, segments, baseline.valid_from, spec.prediction.watched],
-        )
+        is_prediction = "feature IN (SELECT unnest(?::VARCHAR[]))"
+        predicted = [spec.prediction.watched]
+        where = f"day BETWEEN ? AND ? AND {within} AND NOT {is_prediction}"
+        current = read_histograms(connection, profiles, where, [*span, segments, *predicted])
+        # What another model predicted, the model's predecessor or one that serves beside it, says nothing about the model.
+        span = [max(span[0], baseline.valid_from or span[0]), span[1]]
+        own = _predictions(spec, baseline, segments, *span)
+        current |= read_histograms(connection, own, f"{within} AND {is_prediction}", [segments, *predicted])
         left_out = dict(
             connection.execute(
                 f"SELECT day, list(DISTINCT segment ORDER BY segment) FROM {profiles} WHERE day IN (SELECT unnest(?::DATE[])) "
-                "AND segment IS NOT NULL AND segment NOT IN (SELECT unnest(?::VARCHAR[])) GROUP BY day",
-                [list(days), segments],
+                "AND segment IS NOT NULL AND segment NOT IN (SELECT unnest(?::VARCHAR[])) "
+                "AND feature IN (SELECT unnest(?::VARCHAR[])) GROUP BY day",
+                [list(days), segments, list(spec.features)],
             ).fetchall()
         )
     samples = read_samples(connection, spec, baseline.baseline_id, days)
-    return Inputs(baseline, list(days), reference, _with_all_columns(spec, current), samples, thresholds, left_out)
+    version = baseline.model_version if spec.prediction.model_version else None
+    return Inputs(baseline, list(days), reference, _with_all_columns(spec, current), samples, thresholds, left_out, version)
+
+
+def _predictions(spec: MonitorSpec, baseline: Baseline, segments: Sequence[str], first: date, last: date) -> str:
+    """The profiles of a span of days, in which the predictions are those of the baseline's model, on days of which the log names
+    versions. Of a model trained elsewhere they are all there are."""
+    days = f"(SELECT * FROM {table(spec, 'daily_profile')} WHERE day BETWEEN DATE '{first}' AND DATE '{last}')"
+    version = spec.prediction.model_version
+    if version is None or baseline.model_version is None:
+        return days
+    parts = ", ".join(
+        f"({literal(part)}, {'NULL' if of is None else literal(of)})"
+        for part, of in segments_of_version(spec, baseline.model_version, segments).items()
+    )
+    named = f"SELECT day FROM {days} WHERE starts_with(segment, {literal(f'{version}=')}) AND segment <> {literal(f'{version}=')}"
+    return (
+        f"(SELECT * FROM {days} WHERE day NOT IN ({named}) UNION ALL "
+        f"SELECT p.* REPLACE (part.of::VARCHAR AS segment) FROM {days} p JOIN (VALUES {parts}) part(name, of) "
+        f"ON p.segment = part.name WHERE day IN ({named}))"
+    )
 
 
 def judged_segments(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, baseline_id: str) -> list[str]:

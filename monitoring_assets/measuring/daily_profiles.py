@@ -2,19 +2,21 @@
 profile and a sample are.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
 import duckdb
 
+from monitoring_assets.measuring.grid import Grid
 from monitoring_assets.measuring.kernel import write_profiles
+from monitoring_assets.measuring.model_versions import rows_by_version, version_segments
 from monitoring_assets.measuring.refinement import refine_profiles
 from monitoring_assets.measuring.sample import write_samples
 from monitoring_assets.measuring.stored_grids import ensure_grids
 from monitoring_assets.measuring.watched import watched_rows
 from monitoring_assets.monitor_spec import MonitorSpec
-from monitoring_assets.warehouse import replace_days, table, transaction
+from monitoring_assets.warehouse import literal, replace_days, table, transaction
 from monitoring_assets.warehouse_tables import PROFILE_COLUMNS
 
 
@@ -38,9 +40,9 @@ def profile_days(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days:
     with transaction(connection):
         grids = ensure_grids(connection, spec, rows, spec.watched_columns)
         connection.execute(f"CREATE OR REPLACE TEMP TABLE profiled_days AS FROM {profiles} LIMIT 0")
-        of = ("profiled_days", rows, spec.watched_columns)
-        write_profiles(connection, *of, grids, spec.segments, spec.sampling_weight)
-        refine_profiles(connection, spec, *of)
+        write_profiles(connection, "profiled_days", rows, spec.watched_columns, grids, spec.segments, spec.sampling_weight)
+        _write_versions(connection, spec, rows, grids)
+        refine_profiles(connection, spec, "profiled_days", rows, spec.watched_columns, by_version=True)
         replace_days(connection, profiles, days, f"SELECT {', '.join(PROFILE_COLUMNS)} FROM profiled_days ORDER BY ALL")
         replace_days(connection, samples, days, f"FROM {samples} LIMIT 0")
         write_samples(connection, samples, rows, spec.id, list(spec.features), spec.sampling_weight)
@@ -51,3 +53,18 @@ def profile_days(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days:
     ).fetchall()
     by_day = {day: ProfiledDay(day, *facts) for day, *facts in found}
     return [by_day.get(day, ProfiledDay(day, 0, None, 0)) for day in days]
+
+
+def _write_versions(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, rows: str, grids: Mapping[str, Grid]) -> None:
+    """Profile the predictions of each model version apart, where the log names versions."""
+    segments, columns = version_segments(spec), dict.fromkeys(spec.prediction.watched, "numeric")
+    if not segments:
+        return
+    connection.execute("CREATE OR REPLACE TEMP TABLE profiled_versions AS FROM profiled_days LIMIT 0")
+    by_version = rows_by_version(spec, rows)
+    write_profiles(connection, "profiled_versions", by_version, columns, grids, segments, spec.sampling_weight)
+    named = f"starts_with(segment, {literal(f'{segments[0]}=')}) AND segment <> {literal(f'{segments[0]}=')}"
+    connection.execute(
+        "INSERT INTO profiled_days BY NAME FROM profiled_versions WHERE segment IS NOT NULL "
+        f"AND day IN (SELECT day FROM profiled_versions WHERE {named})"
+    )

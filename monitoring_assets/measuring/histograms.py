@@ -179,8 +179,16 @@ def read_histograms(
         )  # fmt: skip
         if kind == "categorical" and is_exact.any() and not is_exact.all():
             histogram = histogram.bucketed(named(points[np.repeat(~is_exact, lengths)]))
-        histograms[(segment if isinstance(segment, str) else None, feature)] = histogram
+        histograms[(segment if isinstance(segment, str) else None, feature)] = _with_days_once(histogram)
     return histograms
+
+
+def _with_days_once(histogram: Histogram) -> Histogram:
+    """Several rows of one day, of parts of it, added up."""
+    days = list(dict.fromkeys(histogram.days))
+    if len(days) == len(histogram.days):
+        return histogram
+    return histogram.mixed(np.array([[of == day for of in histogram.days] for day in days]), days)
 
 
 def _flat(lists: pa.ChunkedArray) -> np.ndarray:

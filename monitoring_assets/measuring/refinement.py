@@ -13,6 +13,7 @@ import numpy as np
 
 from monitoring_assets.measuring.grid import BINS, NumericGrid
 from monitoring_assets.measuring.kernel import count_within, fit_numeric, within
+from monitoring_assets.measuring.model_versions import rows_by_version, version_segments
 from monitoring_assets.measuring.watched import watched_rows
 from monitoring_assets.monitor_spec import MonitorSpec
 from monitoring_assets.warehouse import quoted, table
@@ -55,6 +56,7 @@ def refine_profiles(
     target: str,
     rows: str,
     columns: Mapping[str, str],
+    by_version: bool = False,
 ) -> None:
     """Divide the crowded bins of freshly written profiles, and the same bins of earlier days. Call it inside a transaction.
 
@@ -71,6 +73,8 @@ def refine_profiles(
         The monitor, whose `profile_grids` and `daily_profile` are brought up to date.
     target
         The table of the new profiles.
+    by_version
+        Whether it also has the predictions of each model version apart.
     """
     numeric = [column for column, kind in columns.items() if kind == "numeric"]
     held: dict[str, int] = {}
@@ -80,7 +84,7 @@ def refine_profiles(
     # A bin of a finer grid may be divided in its turn.
     while due := _due(connection, target, numeric, stored):
         for refinement in due:
-            _divide(connection, spec, target, rows, refinement)
+            _divide(connection, spec, target, rows, refinement, by_version)
         stored = [refinement for refinement in stored if refinement not in due]
     for column in dict.fromkeys(found[0] for found in _crowded(connection, target, numeric)):
         tried: set[tuple[float, float]] = set()
@@ -95,9 +99,9 @@ def refine_profiles(
             if refinement.divides:
                 held[column] = held.get(column, 0) + refinement.size
                 _store(connection, spec, refinement)
-                _divide(connection, spec, target, rows, refinement)
+                _divide(connection, spec, target, rows, refinement, by_version)
                 log = watched_rows(spec, table(spec, "inference_log"))
-                _divide(connection, spec, table(spec, "daily_profile"), log, refinement)
+                _divide(connection, spec, table(spec, "daily_profile"), log, refinement, by_version=True)
 
 
 def _due(
@@ -136,7 +140,9 @@ def _crowded(
     ).fetchall()
 
 
-def _divide(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, profiles: str, rows: str, refinement: Refinement) -> None:
+def _divide(
+    connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, profiles: str, rows: str, refinement: Refinement, by_version: bool
+) -> None:
     """Put finer counts in the place of a bin, wherever profiles hold it and the rows still add up to what it counts."""
     column, lower, upper = refinement.column, refinement.lower, refinement.upper
     place = "list_position(bins, $lower)"
@@ -147,10 +153,11 @@ def _divide(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, profiles: 
         return
     listed = ", ".join(f"DATE '{day}'" for (day,) in days)
     of_days = f"(SELECT * FROM {rows} WHERE day::DATE IN ({listed}))"
-    edges = (lower, upper)
-    connection.register(
-        "finer", count_within(connection, of_days, column, edges, refinement.grid, spec.segments, spec.sampling_weight)
-    )
+    edges, segments = (lower, upper), list(spec.segments)
+    if by_version and column in spec.prediction.watched:
+        of_days, segments = rows_by_version(spec, of_days), segments + version_segments(spec)
+    finer = count_within(connection, of_days, column, edges, refinement.grid, segments, spec.sampling_weight)
+    connection.register("finer", finer)
     connection.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE divided AS

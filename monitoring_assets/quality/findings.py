@@ -81,9 +81,7 @@ def measured_days(
 
 def _unjudged(found: Measured) -> Finding:
     e = found.expectation
-    return Finding(
-        found.day, e.kind, e.column, None, math.nan, 0, None, [], e.expected, GX_NAMES[e.kind], {}, None, found.reason
-    )
+    return Finding(found.day, e.kind, e.column, None, math.nan, 0, None, [], e.expected, GX_NAMES[e.kind], {}, None, found.reason)
 
 
 def _finding(found: Measured, expected: Sequence[DayExpectation]) -> Finding:

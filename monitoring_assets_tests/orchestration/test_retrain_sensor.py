@@ -186,7 +186,8 @@ def test_drift_on_a_day_that_is_severely_broken_is_no_reason_and_the_decision_sa
     _, day, retrain, reason, evidence = decisions(monitor)[-1]
     assert (day, retrain) == (THIRD, False)
     assert reason.startswith(
-        f"the log of {THIRD} is broken (missing values of amount: 41 %); drift on broken data is no reason; seen: 1 of 3 judged features"
+        f"the log of {THIRD} is broken (missing values of amount: 41 %); drift on broken data is no reason; "
+        "seen: 1 of 3 judged features"
     )
     assert json.loads(evidence)["severe_quality"] == {str(THIRD): "missing values of amount: 41 %"}
     assert reason in tick.skip_message

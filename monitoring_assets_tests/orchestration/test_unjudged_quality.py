@@ -25,7 +25,8 @@ def test_a_rule_that_a_day_shows_nothing_of_warns_and_a_range_counts_broken_and_
     write_reference(tmp_path, frame=pd.concat([related(day) for day in reference]))
     write_day(tmp_path, SOUND, frame=related(SOUND))
     write_day(tmp_path, CONSTANT, frame=related(CONSTANT).assign(items=5.0))
-    write_day(tmp_path, WRONG, frame=related(WRONG).assign(items=lambda rows: np.random.default_rng(0).permutation(rows["items"])))
+    wrong = related(WRONG)
+    write_day(tmp_path, WRONG, frame=wrong.assign(items=np.random.default_rng(0).permutation(wrong["items"])))
     with dg.DagsterInstance.ephemeral() as instance:
         monitor = DagsterMonitor(tmp_path, instance, reference={"path": "reference.parquet"})
         succeeded(monitor.materialise("reference_baseline"))
