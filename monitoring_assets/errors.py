@@ -22,7 +22,19 @@ class WarehouseLocked(TransientError):
 
 
 class WarehouseUnusable(PermanentError):
-    """The warehouse file is damaged or no warehouse, or the data folder cannot be used."""
+    """The warehouse file is damaged or no warehouse, or the data folder cannot be used; or the database refuses."""
+
+
+class WarehouseUnavailable(TransientError):
+    """The server of the shared warehouse does not answer, or went away."""
+
+
+class WarehouseChanged(TransientError):
+    """What was about to be replaced in the shared warehouse was changed by another process since it was read."""
+
+
+class WarehouseNewer(PermanentError):
+    """The warehouse was written by a newer version of this package."""
 
 
 class ScoringInterrupted(TransientError):

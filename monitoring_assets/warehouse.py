@@ -5,15 +5,16 @@ Nothing here knows statistics, sources or Dagster.
 """
 
 import logging
+import os
 import random
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import duckdb
 import tenacity
@@ -42,6 +43,33 @@ DAMAGE_MESSAGES = ("not a valid DuckDB database file", "Could not read enough by
 TYPE_NAMES = {"TIMESTAMPTZ": "TIMESTAMP WITH TIME ZONE"}
 
 
+# Tables with a row per prediction, label or refused row: what they hold of a day is read when the day is worked on.
+ROW_TABLES = ("inference_log", "labels", "quarantine", "daily_sample")
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What an operation is about to do, so that a shared warehouse can prepare it; a file, which has everything, ignores it.
+
+    `days` of the monitor are replaced, and nobody else may replace them meanwhile. Of the tables in `ROW_TABLES` only the days
+    `rows` are read; None: all of them.
+    """
+
+    monitor: str = ""
+    days: tuple[date, ...] = ()
+    rows: tuple[date, ...] | None = None
+
+    def condition(self, monitor: str, name: str) -> str | None:
+        """Which rows of a table are read, as SQL; None: all."""
+        if self.rows is None or monitor != self.monitor or name not in ROW_TABLES:
+            return None
+        listed = ", ".join(f"DATE '{day}'" for day in self.rows)
+        return f"day IN ({listed or 'NULL'})"
+
+
+EVERYTHING = Scope()
+
+
 @contextmanager
 def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
     """All that happens inside succeeds, or nothing happened."""
@@ -68,7 +96,7 @@ class Warehouse:
     report: Callable[[str], None] = _LOG.warning
 
     @contextmanager
-    def connect(self) -> Iterator[duckdb.DuckDBPyConnection]:
+    def connect(self, scope: Scope = EVERYTHING) -> Iterator[duckdb.DuckDBPyConnection]:
         """A connection, closed at the end. Waits while another process holds the file.
 
         Raises
@@ -88,6 +116,14 @@ class Warehouse:
             raise
         finally:
             connection.close()
+
+    def identity(self, connection: duckdb.DuckDBPyConnection, monitor: str) -> tuple[object, ...]:
+        """What tells the file from any other, also from one that took its place."""
+        return self.path, self.path.stat().st_ino
+
+    def make_ready(self, connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) -> list[str]:
+        """Make the monitor's tables, or bring them up to date, as `ensure_tables` says."""
+        return ensure_tables(connection, spec)
 
     def patiently(self, connect: Callable[[], duckdb.DuckDBPyConnection]) -> duckdb.DuckDBPyConnection:
         """What `connect` gives, tried again while another process holds the file.
@@ -166,6 +202,29 @@ class Warehouse:
         """The result of one query as a frame."""
         with self.connect() as connection:
             return connection.execute(sql, parameters).df()
+
+
+class AnyWarehouse(Protocol):
+    """What the file and the database have in common."""
+
+    def connect(self, scope: Scope = EVERYTHING) -> AbstractContextManager[duckdb.DuckDBPyConnection]: ...
+
+    def query(self, sql: str, parameters: Sequence[object] = ()) -> "pd.DataFrame": ...
+
+    def identity(self, connection: duckdb.DuckDBPyConnection, monitor: str) -> tuple[object, ...]: ...
+
+    def make_ready(self, connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) -> list[str]: ...
+
+
+def warehouse_in(
+    folder: Path, patience_seconds: float = LOCK_PATIENCE_SECONDS, report: Callable[[str], None] = _LOG.warning
+) -> AnyWarehouse:
+    """Where results are kept: in the database that `MONITORING_ASSETS_WAREHOUSE` names, else in a file in the data folder."""
+    if os.environ.get("MONITORING_ASSETS_WAREHOUSE", "").strip():
+        from monitoring_assets.shared_warehouse.postgres_warehouse import PostgresWarehouse
+
+        return PostgresWarehouse(patience_seconds, report)
+    return Warehouse(folder / "warehouse.duckdb", patience_seconds, report)
 
 
 def _pause(state: tenacity.RetryCallState) -> float:

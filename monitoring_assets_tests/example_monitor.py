@@ -15,12 +15,8 @@ import duckdb
 import numpy as np
 import pandas as pd
 
-from monitoring_assets.baselines.building import build_reference_baseline
-from monitoring_assets.baselines.in_force import Baseline
-from monitoring_assets.ingestion.reference import stage_reference
 from monitoring_assets.monitor_spec import MonitorSpec
-from monitoring_assets.performance.reference_metric import metric_of_reference
-from monitoring_assets.warehouse import Warehouse, ensure_tables
+from monitoring_assets.warehouse import ensure_tables, warehouse_in
 
 FIRST = date(2026, 3, 2)
 SECOND, THIRD = date(2026, 3, 3), date(2026, 3, 4)
@@ -116,16 +112,10 @@ def write_file(path: Path, frame: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
-def reference_baseline(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) -> Baseline:
-    """The first baseline, made as the asset `reference_baseline` makes it."""
-    reference = stage_reference(connection, spec)
-    return build_reference_baseline(connection, spec, reference, metric_of_reference(connection, spec, reference))
-
-
 @contextmanager
 def example_warehouse(home: Path, spec: MonitorSpec) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection to `warehouse.duckdb`, in which the monitor's tables exist."""
-    with Warehouse(home / "warehouse.duckdb").connect() as connection:
+    """A connection to the home's warehouse, in which the monitor's tables exist."""
+    with warehouse_in(home).connect() as connection:
         ensure_tables(connection, spec)
         yield connection
 

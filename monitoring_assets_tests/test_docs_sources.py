@@ -11,6 +11,7 @@ import yaml
 
 from monitoring_assets.components.model_monitor import build_monitor
 from monitoring_assets.ingestion.prediction_log import ingest_log
+from monitoring_assets_tests import postgres_server
 from monitoring_assets_tests.example_monitor import (
     FIRST,
     SECOND,
@@ -21,7 +22,6 @@ from monitoring_assets_tests.example_monitor import (
     write_day,
     write_file,
 )
-from monitoring_assets_tests.ingestion import postgres_server
 
 DOCS = (Path(__file__).parents[1] / "docs/sources.md").read_text()
 EXAMPLES = [yaml.safe_load(block)["log"] for block in re.findall(r"```yaml\n(.*?)```", DOCS, re.S)]
@@ -41,7 +41,7 @@ def stored(home, log):
 
 
 @pytest.fixture(scope="module")
-def expected(tmp_path_factory):
+def expected(tmp_path_factory, store):
     home = tmp_path_factory.mktemp("expected")
     for day in DAYS:
         write_day(home, day)

@@ -108,6 +108,7 @@ def test_a_comment_that_is_missing_is_made_up_for(tmp_path):
         assert columns_of(connection) == columns
 
 
+@pytest.mark.file_only
 def test_a_file_named_like_the_monitor_is_refused(tmp_path):
     with (
         Warehouse(tmp_path / "example.duckdb").connect() as connection,
@@ -155,6 +156,7 @@ def test_a_transaction_that_fails_leaves_the_old_day_and_tells_the_first_error(t
         assert labels(connection) == [(FIRST, 2.0, 100)]
 
 
+@pytest.mark.file_only
 @pytest.mark.parametrize("moment", ["between DELETE and INSERT", "before COMMIT"])
 def test_a_process_killed_while_it_replaces_a_day_leaves_the_old_day(tmp_path, moment):
     spec = example_spec(tmp_path)
@@ -178,6 +180,7 @@ def test_a_process_killed_while_it_replaces_a_day_leaves_the_old_day(tmp_path, m
         assert labels(connection) == [(FIRST, 1.0, 100)]
 
 
+@pytest.mark.file_only
 def test_processes_that_write_different_days_wait_for_each_other_and_all_succeed(tmp_path):
     spec = example_spec(tmp_path)
     days = [FIRST, SECOND]
@@ -212,6 +215,7 @@ def waits_for_a_file(processes: int, turns: int, held: float, dice: random.Rando
     return waits
 
 
+@pytest.mark.file_only
 def test_of_eight_processes_that_take_the_file_again_and_again_hardly_one_loses_its_patience():
     dice = random.Random(1)
     waits = [wait for _ in range(30) for wait in waits_for_a_file(8, 9, 3.0, dice)]
@@ -219,6 +223,7 @@ def test_of_eight_processes_that_take_the_file_again_and_again_hardly_one_loses_
     assert np.mean(np.array(waits) > LOCK_PATIENCE_SECONDS) < 0.01  # 0.08 with pauses that only grow, to 1 s
 
 
+@pytest.mark.file_only
 def test_a_file_held_past_the_patience_is_a_transient_error_with_file_and_remedy(tmp_path):
     path = tmp_path / "warehouse.duckdb"
     hold = "with Warehouse(home / 'warehouse.duckdb').connect():\n    print('ready', flush=True)\n    sys.stdin.read()"
@@ -239,6 +244,7 @@ def test_a_file_held_past_the_patience_is_a_transient_error_with_file_and_remedy
         assert connection.execute("SELECT 1").fetchall() == [(1,)]
 
 
+@pytest.mark.file_only
 def test_a_file_that_is_no_warehouse_is_not_called_locked(tmp_path):
     path = tmp_path / "locked block" / "warehouse.duckdb"
     path.parent.mkdir()
@@ -247,6 +253,7 @@ def test_a_file_that_is_no_warehouse_is_not_called_locked(tmp_path):
         pass
 
 
+@pytest.mark.file_only
 def test_a_warehouse_closes_its_connection_also_when_the_work_fails(tmp_path):
     warehouse = Warehouse(tmp_path / "warehouse.duckdb")
     with pytest.raises(duckdb.ParserException), warehouse.connect() as connection:
@@ -255,15 +262,18 @@ def test_a_warehouse_closes_its_connection_also_when_the_work_fails(tmp_path):
         connection.execute("SELECT 1")
 
 
+@pytest.mark.file_only
 def test_making_a_warehouse_touches_nothing(tmp_path):
     Warehouse(tmp_path / "folder" / "warehouse.duckdb")
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.file_only
 def test_a_query_comes_back_as_a_frame(tmp_path):
     assert Warehouse(tmp_path / "w.duckdb").query("SELECT ? AS x", [3])["x"].to_list() == [3]
 
 
+@pytest.mark.file_only
 def test_findings_of_an_earlier_version_are_upgraded_in_place(tmp_path):
     spec = example_spec(tmp_path)
     with Warehouse(tmp_path / "w.duckdb").connect() as connection:

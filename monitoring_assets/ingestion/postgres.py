@@ -4,34 +4,22 @@ The address of the database comes from an environment variable and is in no mess
 read-only, and a query that is not a single SELECT is refused by the cursor it becomes.
 """
 
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
 from zoneinfo import ZoneInfo
 
 from monitoring_assets.errors import SourceUnavailable, SourceUnreadable
+from monitoring_assets.postgres_address import address_in, reason_of_refusal, refuse_missing_driver
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 # 1 M rows x 25 columns take 2.9 s with 10,000 and with 100,000 rows a batch, and 135 MB or 248 MB.
 BATCH_ROWS = 10_000
-
-# What PostgreSQL and libpq say when the same connection will not succeed later either.
-PERMANENT = (
-    "authentication failed",
-    "no password supplied",
-    "does not exist",
-    "pg_hba.conf",
-    "SSL",
-    "denied",
-    "invalid",
-)
 
 
 class QueryFailed(Exception):
@@ -60,10 +48,8 @@ class Database:
         try:
             from adbc_driver_postgresql import dbapi
         except ImportError:
-            raise SourceUnreadable(
-                'a query needs the packages of the extra `postgres`: pip install "monitoring-assets[postgres]"'
-            ) from None
-        uri = _uri(uri_env)
+            refuse_missing_driver("a query", SourceUnreadable)
+        uri = address_in(uri_env, SourceUnreadable, "for another database give a `reader`")
         try:
             connection = dbapi.connect(uri)
         except dbapi.Error as error:
@@ -118,35 +104,10 @@ class Database:
         return QueryFailed(f"the query failed: {said}" + (f" (SQLSTATE {state})" if state else ""))
 
 
-def _uri(uri_env: str) -> str:
-    uri = os.environ.get(uri_env, "").strip()
-    if not uri:
-        raise SourceUnreadable(f"the environment variable {uri_env} is not set; it must hold a postgresql:// address")
-    if not re.match(r"postgres(ql)?://", uri):
-        raise SourceUnreadable(
-            f"the environment variable {uri_env} does not hold a postgresql:// address; for another database give a `reader`"
-        )
-    return uri
-
-
 def _refusal(uri_env: str, uri: str, said: str) -> Exception:
     """Why there is no connection, without any part of the address."""
-    said = re.sub(r"connection to server .*?(failed: |$)", "", " ".join(said.split())).split("Failed to connect: ")[-1]
-    said = re.sub(r'"[^"]*"', "...", said)
-    for secret in sorted(_parts(uri), key=len, reverse=True):
-        said = said.replace(secret, "...")
+    reason, is_final = reason_of_refusal(uri, said)
     where = f"the database of the environment variable {uri_env}"
-    if any(text in said for text in PERMANENT):
-        return SourceUnreadable(f"{where} refuses the connection: {said}. Correct the address, or the access it gives.")
-    return SourceUnavailable(f"{where} does not answer: {said}. The run is retried.")
-
-
-def _parts(uri: str) -> set[str]:
-    """The parts of an address that could tell something, as they stand in it and decoded."""
-    try:
-        split = urlsplit(uri)
-        parts = {uri, split.netloc, split.username or "", split.password or "", split.hostname or "", split.path.strip("/")}
-    except ValueError:
-        parts = {uri}
-    parts |= set(re.split(r"[/:@?&=,]+", uri.split("://", 1)[-1]))
-    return {text for part in parts for text in (part, unquote(part)) if len(text) > 2}
+    if is_final:
+        return SourceUnreadable(f"{where} refuses the connection: {reason}. Correct the address, or the access it gives.")
+    return SourceUnavailable(f"{where} does not answer: {reason}. The run is retried.")

@@ -11,10 +11,10 @@ import duckdb
 from monitoring_assets.errors import PermanentError, TransientError, WarehouseLocked
 from monitoring_assets.monitor_spec import MonitorSpec
 from monitoring_assets.orchestration.event_batches import files_held_open
-from monitoring_assets.warehouse import LOCK_PATIENCE_SECONDS, Warehouse, ensure_tables
+from monitoring_assets.warehouse import LOCK_PATIENCE_SECONDS, AnyWarehouse, Scope, warehouse_in
 
-# Warehouse files, and the specs whose tables are known to be in them.
-_READY: set[tuple[Path, int, str]] = set()
+# Warehouses, and the specs whose tables are known to be in them.
+_READY: set[tuple[object, ...]] = set()
 
 
 class MonitoringHome(dg.ConfigurableResource):
@@ -41,8 +41,8 @@ class MonitoringHome(dg.ConfigurableResource):
         return Path(self.path or os.environ.get("MONITORING_ASSETS_HOME") or "data").resolve()
 
     @property
-    def warehouse(self) -> Warehouse:
-        return Warehouse(self.folder / "warehouse.duckdb", self.patience_seconds, dg.get_dagster_logger().warning)
+    def warehouse(self) -> AnyWarehouse:
+        return warehouse_in(self.folder, self.patience_seconds, dg.get_dagster_logger().warning)
 
     def located(self, spec: MonitorSpec) -> MonitorSpec:
         """The spec with relative paths starting at this folder."""
@@ -53,15 +53,15 @@ class MonitoringHome(dg.ConfigurableResource):
         return MonitoringHome(path=self.path, patience_seconds=min(seconds, self.patience_seconds))
 
     @contextmanager
-    def connect(self, spec: MonitorSpec) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A short connection to the warehouse, in which the monitor's tables exist."""
-        with self.warehouse.connect() as connection:
-            # Once a process and file: looking takes longer than most of the queries that follow.
-            file = (self.warehouse.path, self.warehouse.path.stat().st_ino, spec.model_dump_json())
-            if file not in _READY:
-                for change in ensure_tables(connection, spec):
+    def connect(self, spec: MonitorSpec, scope: Scope | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A short connection to the warehouse, in which the monitor's tables exist; `scope` is what is done on it."""
+        warehouse = self.warehouse
+        with warehouse.connect(scope or Scope(spec.name)) as connection:
+            # Once a process and warehouse: looking takes longer than most of the queries that follow.
+            if (*warehouse.identity(connection, spec.name), spec.model_dump_json()) not in _READY:
+                for change in warehouse.make_ready(connection, spec):
                     dg.get_dagster_logger().warning(f"{spec.name}: {change}")
-                _READY.add(file)
+                _READY.add((*warehouse.identity(connection, spec.name), spec.model_dump_json()))
             yield connection
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import duckdb
 
 from monitoring_assets.errors import CompactionFailed
-from monitoring_assets.warehouse import Warehouse, literal, quoted
+from monitoring_assets.warehouse import AnyWarehouse, Warehouse, literal, quoted
 
 # How the two files are called inside DuckDB while one is copied into the other.
 OLD, NEW = "old_warehouse", "new_warehouse"
@@ -22,11 +22,12 @@ OLD, NEW = "old_warehouse", "new_warehouse"
 class Compacted:
     """Size of the file in bytes, before and after."""
 
+    path: Path
     before: int
     after: int
 
 
-def compact(warehouse: Warehouse) -> Compacted:
+def compact(warehouse: AnyWarehouse) -> Compacted:
     """Copy everything that is stored into a new file and put it in the place of the old one, which is held meanwhile.
 
     Killed anywhere, the old file or the new one is there, whole. It needs as much free disk as the new file will take. Views,
@@ -52,6 +53,11 @@ def compact(warehouse: Warehouse) -> Compacted:
     >>> done.after < done.before / 2
     True
     """
+    if not isinstance(warehouse, Warehouse):
+        raise CompactionFailed(
+            "the warehouse is a PostgreSQL database, which needs no compaction: its autovacuum makes room for new rows where old "
+            "ones were. To give that room back to the disk, let its administrator run VACUUM FULL."
+        )
     path = warehouse.path
     if not path.exists():
         raise CompactionFailed(f"there is no warehouse at {path}; MONITORING_ASSETS_HOME says in which folder it lies")
@@ -68,7 +74,7 @@ def compact(warehouse: Warehouse) -> Compacted:
     finally:
         _discard(copy)
         connection.close()
-    return Compacted(before, path.stat().st_size)
+    return Compacted(path, before, path.stat().st_size)
 
 
 def _attached(path: Path) -> duckdb.DuckDBPyConnection:

@@ -27,8 +27,7 @@ from monitoring_assets.retraining.gate import Verdict, judge
 from monitoring_assets.retraining.lost_models import require_registry_of_the_champion
 from monitoring_assets.retraining.registry import CHALLENGER, PREVIOUS, RegisteredVersion, Registry
 from monitoring_assets.retraining.training import Candidate, load_trainer, predict, train_candidate
-from monitoring_assets.sql_text import on_days
-from monitoring_assets.warehouse import Warehouse, quoted, table, transaction
+from monitoring_assets.warehouse import AnyWarehouse, quoted, table, transaction
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ class Outcome:
 
 
 def train(
-    warehouse: Warehouse, registry: Registry, spec: MonitorSpec, decision_id: str, *, starts_over: bool = False
+    warehouse: AnyWarehouse, registry: Registry, spec: MonitorSpec, decision_id: str, *, starts_over: bool = False
 ) -> tuple[str, Candidate, TrainingPlan]:
     """Train a candidate on the newest labelled days before the gate's, and register it as the challenger.
 
@@ -112,7 +111,7 @@ def weights_used(spec: MonitorSpec, candidate: Candidate) -> str:
     return spec.sampling_weight if candidate.is_weighted else f"not used: {spec.trainer} has no parameter sample_weight"
 
 
-def gate(warehouse: Warehouse, registry: Registry, spec: MonitorSpec, decision_id: str) -> Outcome:
+def gate(warehouse: AnyWarehouse, registry: Registry, spec: MonitorSpec, decision_id: str) -> Outcome:
     """Judge the challenger against the model in use, promote or refuse it, and keep the verdict.
 
     Safe to repeat: killed anywhere, the next call ends with the same aliases, baseline and verdict.
@@ -201,9 +200,9 @@ def labelled_features(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, 
 
     Days before the log come from the reference.
     """
-    mature = on_days((day for day in days_with_mature_labels(connection, spec) if first <= day <= last), "l.day")
+    mature = ", ".join(f"DATE '{day}'" for day in days_with_mature_labels(connection, spec) if first <= day <= last)
     columns = [*(f"p.{quoted(name)}" for name in spec.features), f"p.{quoted(spec.id)} AS __id"]
-    log = f"{labelled_log(spec, columns)} WHERE l.label IS NOT NULL AND {mature}"
+    log = f"{labelled_log(spec, columns)} WHERE l.label IS NOT NULL AND l.day IN ({mature or 'NULL'})"
     starts = connection.execute(f"SELECT min(day) FROM {table(spec, 'inference_log')}").fetchone()
     reaches_back = starts is None or starts[0] is None or first < starts[0]
     if reaches_back and spec.reference.path and spec.label and stage_reference(connection, spec).has_label:
@@ -225,7 +224,7 @@ def _logged_predictions(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec
 
 
 def _judge(
-    warehouse: Warehouse,
+    warehouse: AnyWarehouse,
     registry: Registry,
     spec: MonitorSpec,
     challenger: RegisteredVersion,

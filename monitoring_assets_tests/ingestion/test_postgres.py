@@ -12,6 +12,7 @@ import pytest
 from monitoring_assets.errors import SourceUnavailable, SourceUnreadable
 from monitoring_assets.ingestion.labels import ingest_labels
 from monitoring_assets.ingestion.prediction_log import ingest_log
+from monitoring_assets_tests import postgres_server
 from monitoring_assets_tests.example_monitor import (
     FIRST,
     SECOND,
@@ -21,7 +22,6 @@ from monitoring_assets_tests.example_monitor import (
     example_warehouse,
     write_day,
 )
-from monitoring_assets_tests.ingestion import postgres_server
 
 pytestmark = pytest.mark.skipif(postgres_server.missing() is not None, reason=str(postgres_server.missing()))
 

@@ -96,7 +96,7 @@ def shared_home(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def shared_connection(shared_home):
+def shared_connection(shared_home, store):
     with example_warehouse(shared_home, example_spec(shared_home)) as connection:
         yield connection
 

@@ -48,7 +48,7 @@ def ingest(home, days=DAYS, **overrides):
 
 
 @pytest.fixture(scope="module")
-def from_parquet(tmp_path_factory):
+def from_parquet(tmp_path_factory, store):
     """What three days of the example log are in the warehouse."""
     home = tmp_path_factory.mktemp("parquet")
     for day in DAYS:

@@ -18,7 +18,7 @@ ROWS = 400
 
 
 @pytest.fixture(scope="module")
-def monitor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DagsterMonitor]:
+def monitor(tmp_path_factory: pytest.TempPathFactory, store: str) -> Iterator[DagsterMonitor]:
     """Days read in one run; each but the first loses rows in its own way."""
     home = tmp_path_factory.mktemp("accepted")
     write_day(home, SOUND, frame=example_rows(SOUND, ROWS).assign(country=[None] * 100 + ["US"] * (ROWS - 100)))

@@ -37,7 +37,7 @@ SETTINGS: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def with_baseline(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def with_baseline(tmp_path_factory: pytest.TempPathFactory, store: str) -> Path:
     home = tmp_path_factory.mktemp("home")
     write_reference(home, days_between(date(2026, 2, 20), date(2026, 2, 25)), 100)
     with dg.DagsterInstance.ephemeral() as instance:

@@ -24,7 +24,7 @@ SETTINGS = {"reference": {"path": "reference.parquet"}, "drift": {"windows_days"
 
 
 @pytest.fixture(scope="module")
-def monitor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DagsterMonitor]:
+def monitor(tmp_path_factory: pytest.TempPathFactory, store: str) -> Iterator[DagsterMonitor]:
     """A range of days of which each but the first is bad in its own way, in one run."""
     home = tmp_path_factory.mktemp("bad")
     write_reference(home, REFERENCE, ROWS)

@@ -35,7 +35,7 @@ class Twins:
 
 
 @pytest.fixture(scope="module")
-def twins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Twins]:
+def twins(tmp_path_factory: pytest.TempPathFactory, store: str) -> Iterator[Twins]:
     folder = tmp_path_factory.mktemp("twins")
     _write_story(folder)
     paths: dict[str, Any] = {

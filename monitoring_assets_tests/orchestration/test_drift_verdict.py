@@ -20,7 +20,7 @@ THERE, MOVED, AFTER, NOTHING = DAYS
 
 
 @pytest.fixture(scope="module")
-def monitor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DagsterMonitor]:
+def monitor(tmp_path_factory: pytest.TempPathFactory, store: str) -> Iterator[DagsterMonitor]:
     home = tmp_path_factory.mktemp("verdict")
     write_reference(home, REFERENCE, ROWS)
     for day, shift in ((THERE, 0.0), (MOVED, 4.0), (AFTER, 0.0)):

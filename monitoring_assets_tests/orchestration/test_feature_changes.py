@@ -46,7 +46,7 @@ SETTINGS: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def history(tmp_path_factory: pytest.TempPathFactory, store: str) -> Path:
     """A home with a champion, and a week of its predictions and their labels."""
     home = tmp_path_factory.mktemp("history")
     reference = pd.concat([example_rows(day, ROWS) for day in REFERENCE], ignore_index=True)

@@ -30,7 +30,7 @@ def going_together(day: date, sign: int, rows: int = ROWS) -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def monitor(tmp_path_factory: pytest.TempPathFactory):
+def monitor(tmp_path_factory: pytest.TempPathFactory, store: str):
     home = tmp_path_factory.mktemp("multivariate")
     write_reference(home, frame=pd.concat([going_together(day, 1) for day in REFERENCE], ignore_index=True))
     write_day(home, QUIET, frame=going_together(QUIET, 1))

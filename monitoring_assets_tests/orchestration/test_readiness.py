@@ -36,7 +36,7 @@ def prepared(home, rows: int, instance: dg.DagsterInstance) -> DagsterMonitor:
 
 
 @pytest.fixture(scope="module")
-def thin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DagsterMonitor]:
+def thin(tmp_path_factory: pytest.TempPathFactory, store: str) -> Iterator[DagsterMonitor]:
     """48 rows a day."""
     with dg.DagsterInstance.ephemeral() as instance:
         yield prepared(tmp_path_factory.mktemp("thin"), 48, instance)

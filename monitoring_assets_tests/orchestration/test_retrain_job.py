@@ -40,7 +40,7 @@ SETTINGS: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def first_champion(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def first_champion(tmp_path_factory: pytest.TempPathFactory, store: str) -> Path:
     """A home whose first champion was trained on the labelled reference, and that then saw the world turn round."""
     home = tmp_path_factory.mktemp("champion")
     reference = pd.concat([example_rows(day, ROWS) for day in REFERENCE], ignore_index=True)

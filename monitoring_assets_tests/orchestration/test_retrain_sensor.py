@@ -29,7 +29,7 @@ SETTINGS = {
 
 
 @pytest.fixture(scope="module")
-def two_quiet_days(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def two_quiet_days(tmp_path_factory: pytest.TempPathFactory, store: str) -> Path:
     """A home with two quiet days and their labels; the reference holds predictions, so there is a model."""
     home = tmp_path_factory.mktemp("home")
     write_reference(home, days_between(date(2026, 2, 20), date(2026, 2, 25)), ROWS)

@@ -43,7 +43,7 @@ def sampled(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def monitors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, DagsterMonitor]]:
+def monitors(tmp_path_factory: pytest.TempPathFactory, store: str) -> Iterator[dict[str, DagsterMonitor]]:
     """Three monitors of the same days: of all rows, of the weighted sample, of the sample taken for all rows."""
     found = {}
     with dg.DagsterInstance.ephemeral() as instance:

@@ -61,7 +61,7 @@ def prediction(names_version: bool) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module", params=["version in the log", "no version in the log"])
-def promoted_home(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bool]:
+def promoted_home(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, store: str) -> tuple[Path, bool]:
     """Version 2 failed on its last days and was replaced by version 3, which has served since. Labels take days, so all there are
     of the week before the promotion arrive after it."""
     names_version, home = request.param == "version in the log", tmp_path_factory.mktemp("promoted")

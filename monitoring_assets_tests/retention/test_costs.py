@@ -21,7 +21,7 @@ from monitoring_assets_tests.retention.test_retention import ASSETS, DAYS, NEWES
 
 
 @pytest.fixture(scope="module")
-def monitor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DagsterMonitor]:
+def monitor(tmp_path_factory: pytest.TempPathFactory, store: str) -> Iterator[DagsterMonitor]:
     """A sampled log, each row of which stands for four requests; the oldest days are forgotten."""
     home = tmp_path_factory.mktemp("costs")
     write_logs(home)

@@ -1,0 +1,41 @@
+"""Every test that touches the warehouse runs against each store: the DuckDB file, and PostgreSQL."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from monitoring_assets_tests import dagster_monitor, example_monitor, postgres_server
+from monitoring_assets_tests.stores import Databases
+
+STORES = ["file", pytest.param("postgres", marks=pytest.mark.slow)]
+# A module that imports one of these touches the warehouse.
+TOUCHING = (example_monitor.example_warehouse, dagster_monitor.DagsterMonitor)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    imported = vars(metafunc.module).values()
+    if any(value is name for value in imported for name in TOUCHING) and not metafunc.definition.get_closest_marker("file_only"):
+        metafunc.parametrize("store", STORES, indirect=True, scope="module")
+
+
+@pytest.fixture(scope="session")
+def databases() -> Iterator[Databases]:
+    """A PostgreSQL server, with a database for each home that asks for one."""
+    reason = postgres_server.missing()
+    if reason:
+        pytest.skip(reason)
+    with postgres_server.running() as uri:
+        yield Databases(uri)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def store(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Where the warehouse is. A fixture that outlives a test and makes a warehouse must ask for it."""
+    kept_in = getattr(request, "param", "file")
+    with pytest.MonkeyPatch.context() as patch:
+        if kept_in == "postgres":
+            databases = request.getfixturevalue("databases")
+            for user in ("orchestration.resources.warehouse_in", "warehouse.warehouse_in"):
+                patch.setattr(f"monitoring_assets.{user}", databases.warehouse_in)
+            patch.setattr("monitoring_assets_tests.example_monitor.warehouse_in", databases.warehouse_in)
+        yield kept_in
