@@ -44,8 +44,8 @@ def main() -> None:
 
 
 def backfill(home: Path) -> None:
+    from monitoring_assets.components.code_location import load_monitor
     from monitoring_assets.demo.instance.home import demo_instance
-    from monitoring_assets.orchestration.code_location import load_monitor
     from monitoring_assets.orchestration.monitor_driver import MonitorDriver
 
     with demo_instance(home) as instance:

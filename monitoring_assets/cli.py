@@ -106,8 +106,8 @@ def quarantine(
     replay: Annotated[bool, typer.Option("--replay", help="Read the days concerned again, as Dagster runs.")] = False,
 ) -> None:
     """List the rows a monitor refused, with their reasons; --replay reads their days again once the source is fixed."""
+    from monitoring_assets.components.code_location import load_monitor
     from monitoring_assets.ingestion.quarantine import Chosen, as_delivered, examples, refused
-    from monitoring_assets.orchestration.code_location import load_monitor
     from monitoring_assets.orchestration.resources import MONITORING_HOME
 
     with _errors_as_messages():
@@ -143,7 +143,7 @@ def expectations(
     """
     import json
 
-    from monitoring_assets.orchestration.code_location import load_monitor
+    from monitoring_assets.components.code_location import load_monitor
     from monitoring_assets.orchestration.resources import MONITORING_HOME
     from monitoring_assets.quality.suites import as_lines, day_suite, run_suite
 
@@ -167,7 +167,7 @@ def expectations(
 @app.command()
 def costs(name: Annotated[str, typer.Argument(help="The monitor's name.")]) -> None:
     """What a monitor costs by month: rows, bytes, seconds; what sampling saves and what retention would free."""
-    from monitoring_assets.orchestration.code_location import load_monitor
+    from monitoring_assets.components.code_location import load_monitor
     from monitoring_assets.orchestration.resources import MONITORING_HOME
     from monitoring_assets.reporting.costs_terminal import as_lines
     from monitoring_assets.retention.costs import cost_report

@@ -15,7 +15,11 @@ import duckdb
 import numpy as np
 import pandas as pd
 
+from monitoring_assets.baselines.building import build_reference_baseline
+from monitoring_assets.baselines.in_force import Baseline
+from monitoring_assets.ingestion.reference import stage_reference
 from monitoring_assets.monitor_spec import MonitorSpec
+from monitoring_assets.performance.reference_metric import metric_of_reference
 from monitoring_assets.warehouse import ensure_tables, warehouse_in
 
 FIRST = date(2026, 3, 2)
@@ -110,6 +114,12 @@ def write_file(path: Path, frame: pd.DataFrame) -> pd.DataFrame:
     else:
         frame.to_csv(path, index=False)
     return frame
+
+
+def reference_baseline(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) -> Baseline:
+    """The first baseline, made as the asset `reference_baseline` makes it."""
+    reference = stage_reference(connection, spec)
+    return build_reference_baseline(connection, spec, reference, metric_of_reference(connection, spec, reference))
 
 
 @contextmanager

@@ -96,7 +96,7 @@ def test_mended_days_are_read_again_with_all_that_depends_on_them(project):
     settings = own_instance(home)
     # The profile needs a baseline; that is no asset of a day.
     driver = (
-        "from monitoring_assets.orchestration.code_location import *\n"
+        "from monitoring_assets.components.code_location import *\n"
         "from monitoring_assets.orchestration.instance import users_instance\n"
         "from monitoring_assets.orchestration.monitor_driver import MonitorDriver\n"
         "spec, definitions = load_monitor('example')\n"

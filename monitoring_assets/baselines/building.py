@@ -11,25 +11,24 @@ import pandas as pd
 
 from monitoring_assets.baselines.day_facts import copy_first_facts, write_day_facts
 from monitoring_assets.baselines.in_force import Baseline, select_baselines
-from monitoring_assets.baselines.reference_metric import metric_of_reference
-from monitoring_assets.ingestion.reference import REFERENCE_ROWS, stage_reference
+from monitoring_assets.ingestion.reference import REFERENCE_ROWS, ReferenceRows
 from monitoring_assets.measuring.kernel import write_profiles
 from monitoring_assets.measuring.refinement import refine_profiles
 from monitoring_assets.measuring.sample import write_samples
 from monitoring_assets.measuring.stored_grids import ensure_grids
 from monitoring_assets.measuring.watched import watched_rows
 from monitoring_assets.monitor_spec import MonitorSpec
-from monitoring_assets.performance.metrics import PRIMARY_METRIC
 from monitoring_assets.warehouse import quoted, table, transaction
 from monitoring_assets.warehouse_tables import PROFILE_COLUMNS, tables_of
 
 
-def build_reference_baseline(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) -> Baseline:
-    """Make the first baseline from the reference, in place of an earlier first one. It is in force from the beginning.
+def build_reference_baseline(
+    connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, reference: ReferenceRows, metric: tuple[str, float] | None = None
+) -> Baseline:
+    """Make the first baseline from the staged reference, in place of an earlier first one. It is in force from the beginning.
 
-    Where the reference has predictions and labels, their metric is the baseline's.
+    `metric` is the name and value of how good the reference's own predictions were, where that is known.
     """
-    reference = stage_reference(connection, spec)
     columns = dict(spec.watched_columns)
     rows = watched_rows(spec, REFERENCE_ROWS)
     if not reference.has_prediction:
@@ -40,9 +39,7 @@ def build_reference_baseline(connection: duckdb.DuckDBPyConnection, spec: Monito
         write_profiles(connection, "staged_profiles", rows, columns, grids, spec.segments, spec.sampling_weight)
         refine_profiles(connection, spec, "staged_profiles", rows, columns)
         write_samples(connection, "staged_sample", REFERENCE_ROWS, spec.id, list(spec.features), spec.sampling_weight)
-        value = metric_of_reference(connection, spec, reference)
-        metric = None if value is None else PRIMARY_METRIC[spec.task]
-        baseline = _store(connection, spec, 0, date.min.replace(year=1970), None, metric, value)
+        baseline = _store(connection, spec, 0, date.min.replace(year=1970), None, *(metric or (None, None)))
         write_day_facts(connection, spec, baseline.baseline_id, REFERENCE_ROWS)
         return baseline
 

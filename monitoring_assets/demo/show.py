@@ -71,7 +71,7 @@ def _play(home: Path) -> dict[str, Any]:
 
 
 def _monitor(home: Path) -> tuple[MonitorSpec, Any]:
-    from monitoring_assets.orchestration.code_location import load_monitor
+    from monitoring_assets.components.code_location import load_monitor
 
     spec, definitions = load_monitor(MONITOR)
     return spec.at_home(home), definitions

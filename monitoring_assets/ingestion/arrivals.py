@@ -20,6 +20,7 @@ from monitoring_assets.ingestion.contract import Bounds, create_judged
 from monitoring_assets.ingestion.files import paths_of
 from monitoring_assets.ingestion.sources import find_readings, prepare, without_damaged
 from monitoring_assets.monitor_spec import MonitorSpec, Source
+from monitoring_assets.sql_text import on_days
 from monitoring_assets.warehouse import table, transaction
 
 DAY_DIGITS = "-".join("[0-9]" * digits for digits in (4, 2, 2))
@@ -100,8 +101,8 @@ def news_of(
     known = f"(FROM {table(spec, 'arrivals')} WHERE asset = '{asset}')"
     if skipped:  # a year of small files is some million rows, of which only those of the other days are read
         others = ({file.day for file in files} | days_read(connection, spec, asset)) - set(skipped)
-        concerned = ", ".join(f"DATE '{day}'" for day in others if day) or "NULL"
-        known = f"(FROM {table(spec, 'arrivals')} WHERE asset = '{asset}' AND day IN ({concerned}))"
+        concerned = on_days(day for day in others if day)
+        known = f"(FROM {table(spec, 'arrivals')} WHERE asset = '{asset}' AND {concerned})"
     uninspected = 0 if source.is_per_day else _inspect(connection, spec, asset, source, known, resting)
     fresh = (
         f"SELECT day FROM present ANTI JOIN {known} USING (path, day, size_bytes, modified_ns)"

@@ -10,6 +10,7 @@ import duckdb
 
 from monitoring_assets.ingestion.files import FAULT, LINE, SOURCE_FILE
 from monitoring_assets.ingestion.sources import Reading
+from monitoring_assets.sql_text import on_days
 from monitoring_assets.warehouse import quoted
 
 # Temporary table: the partition of each file.
@@ -120,7 +121,7 @@ def _judged_sql(
     partition = f"CASE WHEN {_is_inside(event_day, bounds)} THEN {event_day} ELSE f.file_day END"
     if has_own_day:
         partition = "f.file_day"
-    asked = "true" if days is None else "day IN (" + ", ".join(f"DATE '{day.isoformat()}'" for day in days) + ")"
+    asked = "true" if days is None else on_days(days)
     return (
         f"SELECT * FROM (SELECT {partition} AS day, {values}, CASE {cases} END AS __reason, __raw.{SOURCE_FILE} AS __source, "
         f"{_original_sql(reading)} AS __original "

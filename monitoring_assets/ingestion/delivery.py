@@ -14,8 +14,9 @@ import duckdb
 from monitoring_assets.errors import SourceChanged
 from monitoring_assets.ingestion.arrivals import note_read
 from monitoring_assets.ingestion.sources import Reading, Unreadable, prepare
-from monitoring_assets.ingestion.staging import STAGED_ROWS, Contract, Counted, Staged, bounded_memory, count, is_on
+from monitoring_assets.ingestion.staging import STAGED_ROWS, Contract, Counted, Staged, bounded_memory, count
 from monitoring_assets.monitor_spec import MonitorSpec, Source
+from monitoring_assets.sql_text import on_days
 from monitoring_assets.warehouse import quoted, replace_days, table, transaction
 
 # Temporary views and tables, in the order in which they are made: rows judged with what is stored already, all sound rows whose
@@ -85,7 +86,7 @@ def store(
         with transaction(connection):
             replace_days(connection, table(spec, contract.asset), readable, _accepted_sql(spec, contract, readable, repeated))
             if contract.asset == "inference_log":  # what was judged of the rows before says nothing of these
-                connection.execute(f"DELETE FROM {table(spec, 'quality')} WHERE {is_on(readable)}")
+                connection.execute(f"DELETE FROM {table(spec, 'quality')} WHERE {on_days(readable)}")
             _quarantine(connection, spec, contract.asset, days, readable, unreadable)
             accounts = _accounts(connection, spec, contract.asset, days, left)
             _refuse_differences(spec, contract.asset, accounts, counted, readable)
@@ -155,19 +156,19 @@ def _days_left_alone(
 
 def _stage_repeated(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: Sequence[date]) -> None:
     """All sound rows whose id comes more than once on a day, in the order in which one is chosen: by file, then by content."""
-    key = quoted(spec.id)
+    key, sound = quoted(spec.id), f"__reason IS NULL AND {on_days(days)}"
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE {REPEATED} AS "
         f"SELECT *, row_number() OVER (PARTITION BY day, {key} ORDER BY __source, __original) AS __place FROM {JUDGED} "
-        f"SEMI JOIN (SELECT day, {key} FROM {JUDGED} WHERE __reason IS NULL AND {is_on(days)} GROUP BY ALL HAVING count(*) > 1) "
-        f"USING (day, {key}) WHERE __reason IS NULL AND {is_on(days)}"
+        f"SEMI JOIN (SELECT day, {key} FROM {JUDGED} WHERE {sound} GROUP BY ALL HAVING count(*) > 1) "
+        f"USING (day, {key}) WHERE {sound}"
     )
 
 
 def _stage_refused(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: Sequence[date]) -> None:
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE {REFUSED} AS SELECT day, __source AS source, __reason AS reason, __original AS original "
-        f"FROM {JUDGED} WHERE __reason IS NOT NULL AND {is_on(days)}"
+        f"FROM {JUDGED} WHERE __reason IS NOT NULL AND {on_days(days)}"
     )
     connection.execute(
         f"INSERT INTO {REFUSED} SELECT day, __source, 'repeated id: ' || {quoted(spec.id)}, __original "
@@ -177,7 +178,7 @@ def _stage_refused(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, day
 
 def _accepted_sql(spec: MonitorSpec, contract: Contract, days: Sequence[date], with_repeats: Sequence[date]) -> str:
     columns = ", ".join(f"{sql} AS {quoted(name)}" for name, sql in contract.stored.items())
-    accepted = f"SELECT day, {columns} FROM {JUDGED} WHERE __reason IS NULL AND {is_on(days)}"
+    accepted = f"SELECT day, {columns} FROM {JUDGED} WHERE __reason IS NULL AND {on_days(days)}"
     if not with_repeats:
         return accepted
     key = quoted(spec.id)

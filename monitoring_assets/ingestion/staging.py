@@ -18,7 +18,7 @@ from monitoring_assets.ingestion.arrivals import ArrivedFile, bounds_of, files_o
 from monitoring_assets.ingestion.contract import Rules, create_judged
 from monitoring_assets.ingestion.sources import Reading, Unreadable, find_readings, prepare, without_damaged
 from monitoring_assets.monitor_spec import MonitorSpec, Source
-from monitoring_assets.warehouse import literal, quoted
+from monitoring_assets.sql_text import literal, on_days, quoted
 
 # Temporary views: the rows as the source holds them, and as they were staged.
 SOURCE_ROWS, STAGED_ROWS = "source_rows", "staged_rows"
@@ -136,7 +136,7 @@ def _write(
         key, with_repeats = quoted(spec.id), folder / "rows-with-repeats.parquet"
         connection.execute(
             f"CREATE OR REPLACE TEMP TABLE repeated_ids AS SELECT day, {key} FROM {_scan(rows)} "
-            f"WHERE __reason IS NULL AND {is_on(repeating)} GROUP BY ALL HAVING count(*) > 1"
+            f"WHERE __reason IS NULL AND {on_days(repeating)} GROUP BY ALL HAVING count(*) > 1"
         )
         _copy(connection, with_repeats, f"__reason IS NOT NULL OR (day, {key}) IN (FROM repeated_ids)")
         rows, counted = with_repeats, count(connection, spec, readings, _scan(with_repeats))
@@ -178,7 +178,3 @@ def bounded_memory(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
         yield
     finally:
         connection.execute("RESET memory_limit")
-
-
-def is_on(days: Sequence[date]) -> str:
-    return "day IN (" + ", ".join(f"DATE '{day.isoformat()}'" for day in days) + ")" if days else "false"

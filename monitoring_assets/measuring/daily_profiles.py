@@ -16,6 +16,7 @@ from monitoring_assets.measuring.sample import write_samples
 from monitoring_assets.measuring.stored_grids import ensure_grids
 from monitoring_assets.measuring.watched import watched_rows
 from monitoring_assets.monitor_spec import MonitorSpec
+from monitoring_assets.sql_text import on_days
 from monitoring_assets.warehouse import literal, replace_days, table, transaction
 from monitoring_assets.warehouse_tables import PROFILE_COLUMNS
 
@@ -34,8 +35,7 @@ def profile_days(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days:
     """Replace the profiles and the samples of these days by those of `inference_log` now. Bins come from the reference, so there
     must be a baseline.
     """
-    listed = ", ".join(f"DATE '{day}'" for day in days)
-    rows = watched_rows(spec, f"(SELECT * FROM {table(spec, 'inference_log')} WHERE day IN ({listed}))")
+    rows = watched_rows(spec, f"(SELECT * FROM {table(spec, 'inference_log')} WHERE {on_days(days)})")
     profiles, samples = table(spec, "daily_profile"), table(spec, "daily_sample")
     with transaction(connection):
         grids = ensure_grids(connection, spec, rows, spec.watched_columns)

@@ -16,6 +16,7 @@ from monitoring_assets.measuring.kernel import count_within, fit_numeric, within
 from monitoring_assets.measuring.model_versions import rows_by_version, version_segments
 from monitoring_assets.measuring.watched import watched_rows
 from monitoring_assets.monitor_spec import MonitorSpec
+from monitoring_assets.sql_text import on_days
 from monitoring_assets.warehouse import quoted, table
 
 # A bin is divided when it holds a larger share of a day: the day's distribution function is known no better than that, so neither
@@ -151,8 +152,7 @@ def _divide(
     days = connection.execute(f"SELECT DISTINCT day FROM {profiles} WHERE {holding} ORDER BY day", given).fetchall()
     if not days:
         return
-    listed = ", ".join(f"DATE '{day}'" for (day,) in days)
-    of_days = f"(SELECT * FROM {rows} WHERE day::DATE IN ({listed}))"
+    of_days = f"(SELECT * FROM {rows} WHERE {on_days((day for (day,) in days), 'day::DATE')})"
     edges, segments = (lower, upper), list(spec.segments)
     if by_version and column in spec.prediction.watched:
         of_days, segments = rows_by_version(spec, of_days), segments + version_segments(spec)

@@ -17,6 +17,7 @@ from monitoring_assets.errors import WarehouseLocked
 from monitoring_assets.monitor_spec import MonitorSpec, days_between
 from monitoring_assets.orchestration.resources import MonitoringHome
 from monitoring_assets.warehouse import table
+from monitoring_assets.wording import listed
 
 if TYPE_CHECKING:
     import duckdb
@@ -77,13 +78,13 @@ def build_arrival_sensor(spec: MonitorSpec, jobs: "Sequence[UnresolvedAssetJobDe
     def new_log_data(context: dg.SensorEvaluationContext, monitoring_home: MonitoringHome) -> dg.SensorResult:
         located = monitoring_home.located(spec)
         busy = _busy_days(context.instance, spec)  # before the files: what ends in between is then seen as read
-        listed = {asset: _listing(located, asset, seen[asset]) for asset in seen}  # before the warehouse is held
+        listings = {asset: _listing(located, asset, seen[asset]) for asset in seen}  # before the warehouse is held
         try:
             with monitoring_home.with_patience(PATIENCE_SECONDS).connect(spec) as connection:
                 if not _has_baseline(connection, spec):
                     return dg.SensorResult(skip_reason=_no_baseline(spec))
-                log = _news(connection, located, "inference_log", seen, listed)
-                labels = _news(connection, located, "labels", seen, listed)
+                log = _news(connection, located, "inference_log", seen, listings)
+                labels = _news(connection, located, "labels", seen, listings)
                 due = _due(connection, context.instance, spec, log, labels)
         except WarehouseLocked as error:
             return dg.SensorResult(skip_reason=str(error))
@@ -108,13 +109,13 @@ def _news(
     spec: MonitorSpec,
     asset: str,
     seen: "Mapping[str, SeenFolders]",
-    listed: "Mapping[str, Listing | None]",
+    listings: "Mapping[str, Listing | None]",
 ) -> "News":
     """What is new of a source; which folders hold nothing new is kept for the next tick."""
     from monitoring_assets.ingestion.arrivals import News, days_read, news_of
     from monitoring_assets.ingestion.day_folders import note_seen
 
-    source, listing, now = spec.log if asset == "inference_log" else spec.labels, listed[asset], datetime.now(UTC)
+    source, listing, now = spec.log if asset == "inference_log" else spec.labels, listings[asset], datetime.now(UTC)
     if source is None or listing is None:
         return News({}, [])
     news = news_of(connection, spec, asset, source, listing.files, now, listing.skipped)
@@ -257,5 +258,4 @@ def _notes_on(what: str, news: "News") -> list[str]:
 
 def _first_days(days: Collection[date]) -> str:
     """The first days, and how many more."""
-    listed = ", ".join(str(day) for day in sorted(days)[:3])
-    return listed if len(days) <= 3 else f"{listed} and {len(days) - 3} more"
+    return listed([str(day) for day in sorted(days)], 3)

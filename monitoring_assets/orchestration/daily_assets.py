@@ -171,7 +171,7 @@ def _labels(spec: MonitorSpec) -> dg.AssetsDefinition:
 def _performance(spec: MonitorSpec) -> dg.AssetsDefinition:
     @_daily(spec, "performance", ["inference_log", "labels"], "Realised metrics by window, segment and model version.")
     def performance(context: dg.AssetExecutionContext, monitoring_home: MonitoringHome) -> None:
-        from monitoring_assets.baselines.reference_metric import fill_reference_metric
+        from monitoring_assets.performance.reference_metric import fill_reference_metric
         from monitoring_assets.performance.windows import write_performance
 
         with daily_work(context, monitoring_home, spec, "performance", reads_rows=True) as (connection, days):

@@ -53,13 +53,18 @@ def _reference_baseline(spec: MonitorSpec) -> dg.AssetsDefinition:
     )
     def reference_baseline(monitoring_home: MonitoringHome) -> dg.MaterializeResult:
         from monitoring_assets.baselines.building import build_reference_baseline
+        from monitoring_assets.ingestion.reference import stage_reference
+        from monitoring_assets.performance.reference_metric import metric_of_reference
         from monitoring_assets.quality.declared import check_declared
 
         with errors_for_dagster():
             check_declared(spec)
             _require_functions(spec)
+            located = monitoring_home.located(spec)
             with monitoring_home.connect(spec) as connection:
-                baseline = build_reference_baseline(connection, monitoring_home.located(spec))
+                reference = stage_reference(connection, located)
+                metric = metric_of_reference(connection, located, reference)
+                baseline = build_reference_baseline(connection, located, reference, metric)
             found = _readiness_of(monitoring_home, spec, baseline)
         return dg.MaterializeResult(
             metadata=_baseline_metadata(baseline) | _readiness_metadata(found),

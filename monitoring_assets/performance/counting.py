@@ -16,6 +16,7 @@ from monitoring_assets.ingestion.labels import labelled_log
 from monitoring_assets.monitor_spec import MonitorSpec
 from monitoring_assets.performance.counts import NEGATIVE_CLASSES, NUMBERS, POSITIVE_CLASSES, PerformanceCounts
 from monitoring_assets.performance.score_histogram import ScoreHistogram
+from monitoring_assets.sql_text import on_days
 from monitoring_assets.warehouse import literal, quoted, replace_days, table
 from monitoring_assets.warehouse_tables import TABLES
 
@@ -32,7 +33,6 @@ def write_counts(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days:
     extra = [f"p.{quoted(name)}" for name in by]
     predicted, version = spec.prediction.predicted_class, spec.prediction.model_version
     for some in _chunks(connection, spec, days):
-        listed = ", ".join(f"DATE '{day}'" for day in some)
         rows = labelled_log(
             spec,
             [
@@ -42,7 +42,7 @@ def write_counts(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days:
                 *extra,
             ],
         )
-        counted = count_relation(connection, spec, f"({rows} WHERE p.day IN ({listed}))", by)
+        counted = count_relation(connection, spec, f"({rows} WHERE {on_days(some, 'p.day')})", by)
         connection.register("counted", _as_table(counted))
         replace_days(
             connection, table(spec, "performance_counts"), some, "SELECT * FROM counted ORDER BY day, segment, model_version"

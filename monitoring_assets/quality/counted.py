@@ -13,6 +13,7 @@ from monitoring_assets.monitor_spec import DeclaredExpectation, MonitorSpec
 from monitoring_assets.quality.expectations import NONE_TOLERATED, Expectation, Kind
 from monitoring_assets.quality.measurement import Measured, measure
 from monitoring_assets.quality.validation import Named, Outcome
+from monitoring_assets.sql_text import on_days
 from monitoring_assets.warehouse import table
 
 # Expectation -> the kind of rule that counts it, its arguments, and the types of columns for which both are the same.
@@ -53,8 +54,7 @@ def counted_outcomes(
     connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, rules: dict[int, Expectation], days: Sequence[date]
 ) -> dict[tuple[date, int], Outcome]:
     """For each day that has rows, and the place of each declared expectation that a rule counts, how the day fared."""
-    listed = ", ".join(f"DATE '{day}'" for day in days) or "NULL"
-    rows = f"(SELECT * FROM {table(spec, 'inference_log')} WHERE day IN ({listed}))"
+    rows = f"(SELECT * FROM {table(spec, 'inference_log')} WHERE {on_days(days)})"
     places = {id(rule): place for place, rule in rules.items()}
     found = {}
     for m in measure(connection, rows, spec, list(rules.values()), days):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from monitoring_assets.monitor_spec import CONFIDENCE, Feature, MonitorSpec, Severity
-from monitoring_assets.wording import shortened
+from monitoring_assets.wording import listed, shortened
 
 Kind = Literal[
     "not_null", "in_range", "in_set", "of_type", "unique_id", "row_count",
@@ -253,8 +253,7 @@ def _in_set(spec: MonitorSpec, facts: ReferenceFacts) -> Iterator[Expectation]:
 
 
 def _set_in_words(values: Sequence[str]) -> str:
-    shown = ", ".join(repr(shortened(value)) for value in values[:5])
-    return f"one of {shown}" if len(values) <= 5 else f"one of {shown} and {len(values) - 5} more"
+    return f"one of {listed([repr(shortened(value)) for value in values], 5)}"
 
 
 def _unique_id(spec: MonitorSpec) -> Expectation:

@@ -17,6 +17,7 @@ from monitoring_assets.monitor_spec import MonitorSpec, Severity
 from monitoring_assets.quality.day_expectations import DayExpectation, expectations_of_days
 from monitoring_assets.quality.expectations import GX_NAMES, Kind, ReferenceFacts, expectations_of, volume_in_words
 from monitoring_assets.quality.measurement import ROW_KINDS, Measured, measure
+from monitoring_assets.sql_text import on_days
 
 # How each severity is called by Great Expectations.
 GX_SEVERITIES: dict[Severity, str] = {"minor": "info", "moderate": "warning", "severe": "critical"}
@@ -74,8 +75,7 @@ def measured_days(
     expectations = expectations_of(spec, facts)
     # Over all rules a sound day is found fault with at this rate; the rules of types are never broken by chance.
     rate = spec.quality.false_alarm_rate / max(sum(e.kind != "of_type" for e in expectations), 1)
-    listed = ", ".join(f"DATE '{day}'" for day in days) or "NULL"
-    measured = list(measure(connection, f"(SELECT * FROM {rows} WHERE day IN ({listed}))", spec, expectations, days))
+    measured = list(measure(connection, f"(SELECT * FROM {rows} WHERE {on_days(days)})", spec, expectations, days))
     return list(zip(measured, expectations_of_days(measured, spec, rate), strict=True))
 
 

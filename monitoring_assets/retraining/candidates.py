@@ -27,6 +27,7 @@ from monitoring_assets.retraining.gate import Verdict, judge
 from monitoring_assets.retraining.lost_models import require_registry_of_the_champion
 from monitoring_assets.retraining.registry import CHALLENGER, PREVIOUS, RegisteredVersion, Registry
 from monitoring_assets.retraining.training import Candidate, load_trainer, predict, train_candidate
+from monitoring_assets.sql_text import on_days
 from monitoring_assets.warehouse import AnyWarehouse, quoted, table, transaction
 
 
@@ -200,9 +201,9 @@ def labelled_features(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, 
 
     Days before the log come from the reference.
     """
-    mature = ", ".join(f"DATE '{day}'" for day in days_with_mature_labels(connection, spec) if first <= day <= last)
+    mature = on_days((day for day in days_with_mature_labels(connection, spec) if first <= day <= last), "l.day")
     columns = [*(f"p.{quoted(name)}" for name in spec.features), f"p.{quoted(spec.id)} AS __id"]
-    log = f"{labelled_log(spec, columns)} WHERE l.label IS NOT NULL AND l.day IN ({mature or 'NULL'})"
+    log = f"{labelled_log(spec, columns)} WHERE l.label IS NOT NULL AND {mature}"
     starts = connection.execute(f"SELECT min(day) FROM {table(spec, 'inference_log')}").fetchone()
     reaches_back = starts is None or starts[0] is None or first < starts[0]
     if reaches_back and spec.reference.path and spec.label and stage_reference(connection, spec).has_label:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from monitoring_assets.baselines.building import build_candidate_baseline, build_reference_baseline
+from monitoring_assets.baselines.building import build_candidate_baseline
 from monitoring_assets.baselines.in_force import Baseline, baselines_in_force, discard_candidate_baseline, put_in_force
 from monitoring_assets.errors import BaselineMissing
 from monitoring_assets.ingestion.prediction_log import ingest_log
@@ -23,6 +23,7 @@ from monitoring_assets_tests.example_monitor import (
     example_rows,
     example_spec,
     example_warehouse,
+    reference_baseline,
     write_day,
     write_reference,
 )
@@ -55,25 +56,25 @@ def in_force(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, day: date
 
 
 def test_the_same_reference_gives_the_same_id_and_tables(connection, spec):
-    first = build_reference_baseline(connection, spec)
+    first = reference_baseline(connection, spec)
     stored = contents(connection, spec, *STORED)
-    assert build_reference_baseline(connection, spec) == first
+    assert reference_baseline(connection, spec) == first
     assert contents(connection, spec, *STORED) == stored
     assert first.row_count == 60
     assert (first.first_day, first.last_day) == (FIRST, THIRD)
 
 
 def test_the_order_of_rows_does_not_change_the_id(connection, spec, tmp_path):
-    first = build_reference_baseline(connection, spec).baseline_id
+    first = reference_baseline(connection, spec).baseline_id
     for day in (FIRST, SECOND, THIRD):
         write_day(tmp_path, day, frame=example_rows(day).iloc[::-1])
     ingest_log(connection, spec, [FIRST, SECOND, THIRD])
-    assert build_reference_baseline(connection, spec).baseline_id == first
+    assert reference_baseline(connection, spec).baseline_id == first
 
 
 @pytest.mark.parametrize("change", ["one value", "one row less", "missing instead of zero"])
 def test_other_content_gives_another_id(connection, spec, tmp_path, change):
-    first = build_reference_baseline(connection, spec).baseline_id
+    first = reference_baseline(connection, spec).baseline_id
     frame = example_rows(SECOND)
     if change == "one value":
         frame.loc[3, "country"] = "FR"
@@ -83,16 +84,16 @@ def test_other_content_gives_another_id(connection, spec, tmp_path, change):
         frame.loc[3, "amount"] = None
     write_day(tmp_path, SECOND, frame=frame)
     ingest_log(connection, spec, [SECOND])
-    assert build_reference_baseline(connection, spec).baseline_id != first
+    assert reference_baseline(connection, spec).baseline_id != first
     assert len(contents(connection, spec, "baselines")["baselines"]) == 1
 
 
 def test_grids_are_kept_when_the_reference_is_rebuilt(connection, spec, tmp_path):
-    build_reference_baseline(connection, spec)
+    reference_baseline(connection, spec)
     grids = contents(connection, spec, "profile_grids")
     write_day(tmp_path, SECOND, shift=30)
     ingest_log(connection, spec, [SECOND])
-    build_reference_baseline(connection, spec)
+    reference_baseline(connection, spec)
     rebuilt = contents(connection, spec, "profile_grids")["profile_grids"]
     assert [row for row in rebuilt if row[-1] is None] == grids["profile_grids"]
     assert {row[0] for row in grids["profile_grids"]} == set(spec.watched_columns)
@@ -105,7 +106,7 @@ def test_rows_of_a_reference_count_by_their_weight_and_singly_in_a_file_without_
         write_reference(tmp_path, frame=frame)
         spec = example_spec(tmp_path, reference={"path": "reference.parquet"}, sampling_weight="stands_for", segments=["country"])
         ensure_tables(connection, spec)
-        build_reference_baseline(connection, spec)
+        reference_baseline(connection, spec)
         found = connection.execute(
             "SELECT DISTINCT day, row_count, list_sum(counts) + null_count, squared_weight FROM example.baseline_profiles "
             "WHERE segment IS NULL ORDER BY ALL"
@@ -125,7 +126,7 @@ def test_a_candidates_predictions_count_by_their_weight(connection, tmp_path):
 
 
 def test_a_profile_from_before_there_were_weights_counts_every_row_once(connection, spec):
-    build_reference_baseline(connection, spec)
+    reference_baseline(connection, spec)
     before = read_histograms(connection, "example.baseline_profiles")
     connection.execute("UPDATE example.baseline_profiles SET squared_weight = NULL")
     for key, found in read_histograms(connection, "example.baseline_profiles").items():
@@ -133,7 +134,7 @@ def test_a_profile_from_before_there_were_weights_counts_every_row_once(connecti
 
 
 def test_a_candidate_counts_from_its_day_on_and_the_day_before_keeps_the_old_baseline(connection, spec):
-    reference, brought = build_reference_baseline(connection, spec), candidate(connection, spec, "2")
+    reference, brought = reference_baseline(connection, spec), candidate(connection, spec, "2")
     assert brought.valid_from is None
     assert in_force(connection, spec, THIRD) == reference.baseline_id
     put_in_force(connection, spec, "2", SECOND)
@@ -147,7 +148,7 @@ def test_a_candidate_counts_from_its_day_on_and_the_day_before_keeps_the_old_bas
 
 
 def test_a_candidate_takes_its_features_from_profiles_and_its_scores_from_the_predictions_given(connection, spec):
-    reference, brought = build_reference_baseline(connection, spec), candidate(connection, spec, "2")
+    reference, brought = reference_baseline(connection, spec), candidate(connection, spec, "2")
     profiles = pd.DataFrame(
         contents(connection, spec, "baseline_profiles")["baseline_profiles"],
         columns=[row[0] for row in connection.execute("DESCRIBE example.baseline_profiles").fetchall()],
@@ -162,7 +163,7 @@ def test_a_candidate_takes_its_features_from_profiles_and_its_scores_from_the_pr
 
 
 def test_a_candidate_takes_the_sample_of_its_days(connection, spec):
-    reference, brought = build_reference_baseline(connection, spec), candidate(connection, spec, "2")
+    reference, brought = reference_baseline(connection, spec), candidate(connection, spec, "2")
     sample = f"SELECT * EXCLUDE baseline_id FROM example.baseline_sample WHERE baseline_id = ? AND day <= '{SECOND}' ORDER BY ALL"
     ours, theirs = (connection.execute(sample, [each.baseline_id]).fetchall() for each in (brought, reference))
     assert len(ours) == 40
@@ -170,7 +171,7 @@ def test_a_candidate_takes_the_sample_of_its_days(connection, spec):
 
 
 def test_putting_in_force_twice_changes_nothing(connection, spec):
-    build_reference_baseline(connection, spec)
+    reference_baseline(connection, spec)
     candidate(connection, spec, "2")
     first = put_in_force(connection, spec, "2", SECOND)
     stored = contents(connection, spec, *STORED)
@@ -179,7 +180,7 @@ def test_putting_in_force_twice_changes_nothing(connection, spec):
 
 
 def test_discarding_a_candidate_leaves_no_trace(connection, spec):
-    build_reference_baseline(connection, spec)
+    reference_baseline(connection, spec)
     stored = contents(connection, spec, "baselines", "baseline_profiles", "baseline_sample")
     candidate(connection, spec, "2")
     discard_candidate_baseline(connection, spec, "2")
@@ -189,7 +190,7 @@ def test_discarding_a_candidate_leaves_no_trace(connection, spec):
 
 
 def test_a_baseline_in_force_cannot_be_discarded(connection, spec):
-    build_reference_baseline(connection, spec)
+    reference_baseline(connection, spec)
     candidate(connection, spec, "2")
     put_in_force(connection, spec, "2", SECOND)
     stored = contents(connection, spec, *STORED)
@@ -198,7 +199,7 @@ def test_a_baseline_in_force_cannot_be_discarded(connection, spec):
 
 
 def test_a_candidate_built_again_takes_the_place_of_its_first_try(connection, spec):
-    build_reference_baseline(connection, spec)
+    reference_baseline(connection, spec)
     first = candidate(connection, spec, "2")
     stored = contents(connection, spec, *STORED)
     assert candidate(connection, spec, "2") == first
@@ -209,7 +210,7 @@ def test_a_candidate_built_again_takes_the_place_of_its_first_try(connection, sp
 
 
 def test_a_candidate_built_again_after_its_promotion_leaves_the_baseline_in_force(connection, spec):
-    build_reference_baseline(connection, spec)
+    reference_baseline(connection, spec)
     candidate(connection, spec, "2")
     promoted = put_in_force(connection, spec, "2", SECOND)
     stored = contents(connection, spec, *STORED)
@@ -218,7 +219,7 @@ def test_a_candidate_built_again_after_its_promotion_leaves_the_baseline_in_forc
 
 
 def test_of_two_valid_baselines_the_later_made_counts(connection, spec):
-    build_reference_baseline(connection, spec)
+    reference_baseline(connection, spec)
     candidate(connection, spec, "2")
     candidate(connection, spec, "3", seed=1)
     put_in_force(connection, spec, "3", SECOND)
@@ -227,10 +228,10 @@ def test_of_two_valid_baselines_the_later_made_counts(connection, spec):
 
 
 def test_rebuilding_the_reference_leaves_promoted_baselines_in_force(connection, spec):
-    build_reference_baseline(connection, spec)
+    reference_baseline(connection, spec)
     brought = candidate(connection, spec, "2")
     put_in_force(connection, spec, "2", SECOND)
-    build_reference_baseline(connection, spec)
+    reference_baseline(connection, spec)
     assert in_force(connection, spec, THIRD) == brought.baseline_id
 
 
@@ -240,7 +241,7 @@ def test_scoring_without_a_baseline_names_the_asset_to_materialise(connection, s
 
 
 def test_a_day_before_every_baseline_is_reported_so(connection, spec):
-    build_reference_baseline(connection, spec)
+    reference_baseline(connection, spec)
     candidate(connection, spec, "2")
     put_in_force(connection, spec, "2", SECOND)
     connection.execute("DELETE FROM example.baselines WHERE sequence = 0")
@@ -257,13 +258,13 @@ def test_a_reference_without_rows_is_a_missing_baseline_and_changes_nothing(conn
     later = FIRST + timedelta(days=90)
     spec = example_spec(tmp_path, reference={"first_day": str(later), "last_day": str(later)})
     with pytest.raises(BaselineMissing, match=r"holds no usable rows.*Materialise example/inference_log"):
-        build_reference_baseline(connection, spec)
+        reference_baseline(connection, spec)
     assert not any(contents(connection, spec, *STORED).values())
 
 
 def test_a_reference_file_without_predictions_makes_a_baseline_without_them(connection, tmp_path):
     write_reference(tmp_path, frame=example_rows(FIRST).drop(columns=["score", "predicted", "model"]))
     spec = example_spec(tmp_path, reference={"path": "reference.parquet"})
-    build_reference_baseline(connection, spec)
+    reference_baseline(connection, spec)
     profiled = connection.execute("SELECT DISTINCT feature FROM example.baseline_profiles ORDER BY ALL").fetchall()
     assert profiled == [("amount",), ("country",), ("items",)]

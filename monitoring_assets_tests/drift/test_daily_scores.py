@@ -10,7 +10,6 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from monitoring_assets.baselines.building import build_reference_baseline
 from monitoring_assets.drift import daily_scores
 from monitoring_assets.drift.daily_scores import score_history
 from monitoring_assets.drift.verdicts import DriftVerdict
@@ -18,7 +17,14 @@ from monitoring_assets.errors import ScoringInterrupted
 from monitoring_assets.ingestion.prediction_log import ingest_log
 from monitoring_assets.measuring.daily_profiles import profile_days
 from monitoring_assets.monitor_spec import days_between
-from monitoring_assets_tests.example_monitor import FIRST, example_rows, example_spec, example_warehouse, write_day
+from monitoring_assets_tests.example_monitor import (
+    FIRST,
+    example_rows,
+    example_spec,
+    example_warehouse,
+    reference_baseline,
+    write_day,
+)
 
 DAYS = days_between(FIRST, FIRST + timedelta(days=13))
 QUIET, SHIFTED = FIRST + timedelta(days=14), FIRST + timedelta(days=15)
@@ -64,7 +70,7 @@ def profiled(home: Path) -> Scoring:
     write_day(home, SHIFTED, frame=frame.assign(items=frame["items"] + 20 * (frame["country"] == "DE")))
     with example_warehouse(home, spec) as connection:
         ingest_log(connection, spec, [*DAYS, QUIET, SHIFTED])
-        build_reference_baseline(connection, spec)
+        reference_baseline(connection, spec)
         profile_days(connection, spec, [*DAYS, QUIET, SHIFTED])
     return scoring
 

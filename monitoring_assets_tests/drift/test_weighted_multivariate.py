@@ -9,13 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from monitoring_assets.baselines.building import build_reference_baseline
 from monitoring_assets.drift.multivariate_scores import calibrate_samples, read_samples, score_samples
 from monitoring_assets.drift.thresholds import read_thresholds
 from monitoring_assets.measuring.daily_profiles import profile_days
 from monitoring_assets.monitor_spec import MonitorSpec, days_between
 from monitoring_assets.prediction_logging import high_risk, low_confidence
-from monitoring_assets_tests.example_monitor import example_spec, example_warehouse
+from monitoring_assets_tests.example_monitor import example_spec, example_warehouse, reference_baseline
 
 PREDICTIONS = 3_000
 REFERENCE = days_between(date(2026, 3, 2), date(2026, 3, 29))
@@ -61,7 +60,7 @@ def scores(tmp_path_factory: pytest.TempPathFactory, store: str) -> pd.DataFrame
     )
     with example_warehouse(home, spec) as connection:
         store(connection, [*map(logged, [*REFERENCE, *QUIET]), logged(FLIPPED, sign=-1.0)])
-        baseline = build_reference_baseline(connection, spec)
+        baseline = reference_baseline(connection, spec)
         days = [*QUIET, FLIPPED]
         profile_days(connection, spec, days_between(QUIET[0] - timedelta(days=6), FLIPPED))
         samples = read_samples(connection, spec, baseline.baseline_id, days)

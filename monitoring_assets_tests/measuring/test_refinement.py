@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from monitoring_assets.baselines.building import build_reference_baseline
 from monitoring_assets.drift.scores import Comparison
 from monitoring_assets.measuring.histograms import Histogram, read_histograms
 from monitoring_assets.measuring.kernel import write_profiles
@@ -21,7 +20,7 @@ from monitoring_assets.measuring.stored_grids import ensure_grids
 from monitoring_assets.measuring.watched import watched_rows
 from monitoring_assets.monitor_spec import MonitorSpec
 from monitoring_assets.warehouse import ensure_tables, replace_days, table
-from monitoring_assets_tests.example_monitor import contents, example_spec
+from monitoring_assets_tests.example_monitor import contents, example_spec, reference_baseline
 
 FIRST = date(2026, 3, 1)
 STORED = ("profile_grids", "daily_profile")
@@ -42,7 +41,7 @@ class Log:
         ensure_tables(self.connection, self.spec)
         for day, values in zip(self.days, days, strict=True):
             self.write(day, values)
-        build_reference_baseline(self.connection, self.spec)
+        reference_baseline(self.connection, self.spec)
 
     def write(self, day: date, values: np.ndarray) -> None:
         generator = np.random.default_rng(day.toordinal())

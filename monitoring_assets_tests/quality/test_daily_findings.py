@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from monitoring_assets.baselines.building import build_candidate_baseline, build_reference_baseline
+from monitoring_assets.baselines.building import build_candidate_baseline
 from monitoring_assets.baselines.in_force import discard_candidate_baseline, put_in_force
 from monitoring_assets.demo.flights import FEATURES, load_flights
 from monitoring_assets.errors import ExpectationUnusable
@@ -23,7 +23,14 @@ from monitoring_assets.quality.expectations import Volume
 from monitoring_assets.quality.facts import read_facts, weekday_volumes
 from monitoring_assets.quality.findings import Finding
 from monitoring_assets.warehouse import Warehouse, ensure_tables, table
-from monitoring_assets_tests.example_monitor import example_rows, example_spec, example_warehouse, write_day, write_reference
+from monitoring_assets_tests.example_monitor import (
+    example_rows,
+    example_spec,
+    example_warehouse,
+    reference_baseline,
+    write_day,
+    write_reference,
+)
 
 ROWS = 300
 REFERENCE = days_between(date(2026, 2, 18), date(2026, 2, 25))
@@ -38,7 +45,7 @@ def judged_monitor(home: Path, frames: dict[date, pd.DataFrame], **overrides: An
     for day, frame in frames.items():
         write_day(home, day, frame=frame)
     with example_warehouse(home, spec) as connection:
-        build_reference_baseline(connection, spec)
+        reference_baseline(connection, spec)
         ingest_log(connection, spec, list(frames))
         yield connection, spec
 
@@ -230,7 +237,7 @@ def flights_warehouse(
     connection.register("drawn", drawn)
     columns = ", ".join(["flight_id", "departure", "score", *FEATURES])
     connection.execute(f"INSERT INTO {table(spec, 'inference_log')} BY NAME SELECT day::DATE AS day, {columns} FROM drawn")
-    build_reference_baseline(connection, spec)
+    reference_baseline(connection, spec)
     return spec
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import dagster as dg
 
+from monitoring_assets.components.code_location import ROOT
 from monitoring_assets.errors import PermanentError
-from monitoring_assets.orchestration.code_location import ROOT
 
 # The demo's folder for Dagster within the data folder, and the file in it that says so.
 DEMO_HOME, DEMO_MARK = "demo_dagster_home", "made_by_the_demo"

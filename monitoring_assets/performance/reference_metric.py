@@ -1,6 +1,6 @@
 """How good a model trained elsewhere was on the reference: the metric of the first baseline, where it has predictions and labels.
 
-The metric of a baseline that came with a promotion is the candidate's cross-validated one (`building.py`).
+The metric of a baseline that came with a promotion is the candidate's cross-validated one (`retraining/training.py`).
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,9 @@ from monitoring_assets.performance.metrics import PRIMARY_METRIC, metrics_of
 from monitoring_assets.warehouse import quoted, table
 
 
-def metric_of_reference(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, reference: ReferenceRows) -> float | None:
+def metric_of_reference(
+    connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, reference: ReferenceRows
+) -> tuple[str, float] | None:
     """The primary metric of the staged reference's own predictions; None where it has none, or its labels do not count yet."""
     if spec.label is None or not reference.has_prediction or not reference.has_label:
         return None
@@ -29,7 +31,8 @@ def metric_of_reference(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec
         f"(SELECT day, {quoted(spec.label.column)} AS __label, {quoted(spec.prediction.column)} AS __score, NULL AS __predicted, "
         f"{weight} AS __weight, NULL::VARCHAR AS __version FROM {REFERENCE_ROWS})"
     )
-    return _metric(spec, [counts for _, counts in count_relation(connection, spec, rows)])
+    value = _metric(spec, [counts for _, counts in count_relation(connection, spec, rows)])
+    return None if value is None else (PRIMARY_METRIC[spec.task], value)
 
 
 def fill_reference_metric(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, measured: Sequence[date]) -> None:
