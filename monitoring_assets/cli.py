@@ -58,14 +58,12 @@ def drift(
     Exit status 0: quiet. 1: drifted, also where a column is gone or new. 2: nothing could be judged, or an error.
     """
     with _errors_as_messages(exit_code=2):
-        from monitoring_assets.comparison.compare import drift_report
+        from monitoring_assets.comparison.compare import Options, drift_report
         from monitoring_assets.comparison.page import write_page
         from monitoring_assets.comparison.terminal import as_json, print_report, shown_progress
 
-        report = drift_report(
-            reference, current, features=_names(features), categorical=_names(categorical) or (), methods=_names(methods),
-            false_alarm_rate=false_alarm_rate, weight=weight, progress=shown_progress,
-        )  # fmt: skip
+        options = Options(_names(features), _names(categorical) or (), _names(methods), false_alarm_rate, weight)
+        report = drift_report(reference, current, options, shown_progress)
         if html:
             write_page(html, report)
         if json:

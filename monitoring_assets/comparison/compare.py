@@ -6,6 +6,7 @@ in `shuffling.py`.
 
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, get_args
 
 import duckdb
@@ -20,7 +21,7 @@ from monitoring_assets.drift.kinds import kinds_of_change
 from monitoring_assets.drift.multivariate import ALL_FEATURES
 from monitoring_assets.drift.multivariate_scores import compare_samples
 from monitoring_assets.drift.scores import Comparison
-from monitoring_assets.drift.thresholds import ALMOST_ONE, SCALES, CalibratedThreshold, judge
+from monitoring_assets.drift.thresholds import ALMOST_ONE, SCALES, CalibratedThreshold, judgement
 from monitoring_assets.drift.windows import DIGITS
 from monitoring_assets.errors import ComparisonImpossible, SourceUnreadable
 from monitoring_assets.ingestion.files import error_text
@@ -36,6 +37,17 @@ EXACT_WHOLE = 2.0**53
 
 # The histograms of a column and its rows of the result.
 Scored = tuple[Pair, list[dict[str, object]]]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How two tables are compared; `compare` says what each means."""
+
+    features: Sequence[str] | Mapping[str, str] | None = None
+    categorical: Collection[str] = ()
+    methods: Sequence[str] | None = None
+    false_alarm_rate: float = 0.01
+    weight: str | None = None
 
 
 def compare(
@@ -98,40 +110,28 @@ def compare(
     0   amount  wasserstein  1.039     True
     8  country  missingness  0.000    False
     """
-    return drift_report(
-        reference,
-        current,
-        features=features,
-        categorical=categorical,
-        methods=methods,
-        false_alarm_rate=false_alarm_rate,
-        weight=weight,
-    ).scores
+    return drift_report(reference, current, Options(features, categorical, methods, false_alarm_rate, weight)).scores
 
 
 def drift_report(
     reference: Any,
     current: Any,
-    *,
-    features: Sequence[str] | Mapping[str, str] | None = None,
-    categorical: Collection[str] = (),
-    methods: Sequence[str] | None = None,
-    false_alarm_rate: float = 0.01,
-    weight: str | None = None,
+    options: Options = Options(),
     progress: Callable[[Iterable[Scored], int], Iterable[Scored]] = lambda columns, _: columns,
 ) -> DriftReport:
-    """`compare`, with the profiles and what was left out; same arguments, same errors.
+    """`compare`, with the profiles and what was left out; the same errors.
 
     `progress` gets the columns as they are scored and how many they will be, and passes them on.
     """
-    chosen, together = _methods(methods)
+    chosen, together = _methods(options.methods)
+    false_alarm_rate, weight = options.false_alarm_rate, options.weight
     if not 0 < false_alarm_rate <= 0.2:
         raise ComparisonImpossible(f"false_alarm_rate is {false_alarm_rate!r}; more than 0 and at most 0.2 was expected")
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false; SET autoinstall_known_extensions = false")
         tables = open_table(connection, "reference", reference), open_table(connection, "current", current)
         try:
-            found = common_columns(connection, *tables, features, categorical, weight)
+            found = common_columns(connection, *tables, options.features, options.categorical, weight)
             columns = found.columns
             sides = [Side.of(connection, table, place, weight) for place, table in enumerate(tables)]
             rows = sides[0].rows, sides[1].rows
@@ -232,11 +232,11 @@ def _judged(pair: Comparison, method: str, found: tuple[float, ...], threshold: 
     effective = rows * other / (rows + other)
     # A score that every shuffle has (ids, all different on both sides) is at its threshold but for rounding, not beyond it.
     within = min(score, ALMOST_ONE) if SCALES[method].growth in {"share", "affinity"} else score
-    judgement = judge(method, np.array([within * (1 - 1e-9)]), np.array([p_value]), effective, None, threshold)
-    severity = judgement.severities[0]
+    judged = judgement(method, np.array([within * (1 - 1e-9)]), np.array([p_value]), effective, None, threshold)
+    severity = judged.severities[0]
     return {
-        "method": method, "score": score, "p_value": p_value, "threshold": float(judgement.thresholds[0]),
-        "excess": float(judgement.excess[0]),
+        "method": method, "score": score, "p_value": p_value, "threshold": float(judged.thresholds[0]),
+        "excess": float(judged.excess[0]),
         "drifted": severity != "ok", "severity": severity, "score_error_bound": round(bound, DIGITS), "reason": None,
     }  # fmt: skip
 

@@ -16,14 +16,14 @@ from monitoring_assets.drift.distances import Array
 from monitoring_assets.drift.scores import Comparison
 from monitoring_assets.drift.thresholds import SCALES, CalibratedThreshold, to_effect
 
-# The first few give a limit within 5 to 15 % (25 % for the Wasserstein distance of a log-normal). More are dealt where that could
-# change the verdict. Beyond so many effective rows noise is a fraction of the practical floor, and fewer say so.
-DRAWS, FEW_DRAWS, MANY_ROWS = (200, 2_000), 50, 30_000
+# Draws, and how near to its limit an effect may come for so many to do (or the limit to the practical floor, which then is the
+# threshold). 200 give a limit within 5 to 15 % (25 % for the Wasserstein distance of a log-normal), 600 within 3 to 9 %. More are
+# dealt where that could change the verdict. Beyond so many effective rows noise is a fraction of the floor and fewer do first.
+STAGES, FEW_DRAWS, MANY_ROWS = ((200, 0.7), (600, 0.8), (2_000, 1.0)), 50, 30_000
 # Draws times bins. A score of many bins is a sum of many parts, whose tail fewer draws tell.
 CELLS = 600_000
-# Limits that few draws may give: so far below the practical floor, which then is the threshold, or so far from the score (above
-# and below it), in effects, that a limit known to 15 % cannot change its severity.
-FAR_BELOW, FAR_BEYOND = 0.7, 3.0
+# An effect this many times its limit is severe, however few the draws.
+FAR_BEYOND = 3.0
 # Draws that must lie beyond a limit for it to be counted. The shape of the tail is extrapolated, never below the second largest.
 COUNTED = 5
 # Effective rows beyond which noise falls with their square root, so fewer can be dealt. Rare categories need more of them.
@@ -49,30 +49,33 @@ def shuffled_thresholds(pair: Comparison, scores: Mapping[str, float], rate: flo
     rows = [float(side[0]) for side in pair.effective_rows]
     effective = rows[0] * rows[1] / (rows[0] + rows[1])
     scale = min(1.0, MOST_ROWS[pair.kind] / effective)
-    counts = np.append(pair.reference[0] + pair.current[0], pair.reference_missing[0] + pair.current_missing[0])
-    positions = pair.positions[0]
-    if pair.kind == "numeric":
-        counts, positions = _joined(counts, positions)
+    judged, positions = _joined(pair) if pair.kind == "numeric" else (pair, pair.positions[0])
+    counts = np.append(judged.reference[0] + judged.current[0], pair.reference_missing[0] + pair.current_missing[0])
     taken = max(round(rows[0] * scale), 1)
     pool = _whole(counts, taken + max(round(rows[1] * scale), 1))
     dealt = taken * (pool.sum() - taken) / pool.sum()
-    effects = {method: float(to_effect(method, np.array(score), effective)) for method, score in scores.items()}
+    effects = {method: float(to_effect(method, judged.scores(method)[0], effective)) for method in scores}
     floors = {method: float(to_effect(method, np.array(SCALES[method].practical[0]))) for method in scores}
     limits: dict[str, float] = {}
-    for draws in (FEW_DRAWS if effective > MANY_ROWS else DRAWS[0], int(np.clip(CELLS // len(pool), *DRAWS))):
-        reference = _deals(pool, taken, draws)
+    most = max(CELLS // len(pool), STAGES[0][0])
+    for draws, near in ((FEW_DRAWS, STAGES[0][1]), *STAGES[1:]) if effective > MANY_ROWS else STAGES:
+        reference = _deals(pool, taken, min(draws, most))
         deals = _dealt(pair, positions, reference.astype(float), (pool - reference).astype(float))
         for method in scores:
             squares = np.nan_to_num(to_effect(method, np.nan_to_num(deals.scores(method)), dealt)) ** 2
             limits[method] = float(np.sqrt(_limit(squares, rate)))
-        if all(_is_clear(effects[m], limits[m] * np.sqrt(dealt / effective), floors[m]) for m in scores):
+        beyond = np.sqrt(dealt / effective)
+        if draws >= most or all(_is_clear(effects[m], limits[m] * beyond, floors[m], near) for m in scores):
             break
-    return {method: CalibratedThreshold(method, np.array([dealt]), np.array([limit]), 0.0) for method, limit in limits.items()}
+    # Limits are of scores on the joined bins, in which a lone value far out counts for less: now on the scale of the score.
+    own = {method: float(to_effect(method, np.array(score), effective)) for method, score in scores.items()}
+    scales = {m: own[m] / effects[m] if own[m] > 0 and effects[m] > 0 else 1.0 for m in scores}
+    return {m: CalibratedThreshold(m, np.array([dealt]), np.array([limits[m] * scales[m]]), 0.0) for m in scores}
 
 
-def _is_clear(effect: float, limit: float, floor: float) -> bool:
-    """Whether a limit from few draws is good enough to judge an effect by."""
-    return limit < FAR_BELOW * floor or effect < FAR_BELOW * max(limit, floor) or effect > FAR_BEYOND * limit
+def _is_clear(effect: float, limit: float, floor: float, near: float) -> bool:
+    """Whether a limit from few draws is good enough for the severity of an effect."""
+    return limit < near * floor or effect < near * max(limit, floor) or effect > FAR_BEYOND * limit
 
 
 def _deals(pool: Array, taken: int, draws: int) -> Array:
@@ -110,19 +113,23 @@ def _limit(squares: Array, rate: float) -> float:
     return float(np.quantile(squares, 1 - rate, method="higher")) if is_counted else tail(squares, rate)
 
 
-def _joined(counts: Array, positions: Array) -> tuple[Array, Array]:
-    """Counts (K + 1,) on at most about `BINS` bins of equal mass; each lies where its rows do on average."""
-    held = np.flatnonzero(counts[:-1])
+def _joined(pair: Comparison) -> tuple[Comparison, Array]:
+    """Both sides on at most about `BINS` bins of equal mass, and where these lie: each where its rows do on average."""
+    counts, positions = pair.reference[0] + pair.current[0], pair.positions[0]
+    held = np.flatnonzero(counts)
+    if len(held) == 0:
+        return pair, positions
     mass, place = counts[held], positions[held]
+    starts = np.arange(len(held))
     if len(held) > BINS:
-        group = np.floor((np.cumsum(mass) - mass) / mass.sum() * BINS)
-        starts = np.flatnonzero(np.diff(group, prepend=-1))
+        starts = np.flatnonzero(np.diff(np.floor((np.cumsum(mass) - mass) / mass.sum() * BINS), prepend=-1))
         total = np.add.reduceat(mass, starts)
         place = np.add.reduceat(mass / np.repeat(total, np.diff([*starts, len(mass)])) * place, starts)
-        mass = total
-    if len(mass) == 0:
-        mass, place = np.zeros(1), np.zeros(1)
-    return np.append(mass, counts[-1]), place
+    sides = [
+        np.append(np.add.reduceat(side[0][held], starts), missing[0])[None]
+        for side, missing in ((pair.reference, pair.reference_missing), (pair.current, pair.current_missing))
+    ]
+    return _dealt(pair, place, *sides), place
 
 
 def _whole(counts: Array, total: int) -> Array:

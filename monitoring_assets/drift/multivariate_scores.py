@@ -18,7 +18,7 @@ from monitoring_assets.drift.day_to_day import effective_days
 from monitoring_assets.drift.distances import Array
 from monitoring_assets.drift.multivariate import ALL_FEATURES, Encoding, Score, Structure, projected, score
 from monitoring_assets.drift.multivariate_thresholds import COMPARED_ROWS, calibrate_together, compared_rows, quiet_noise
-from monitoring_assets.drift.thresholds import CalibratedThreshold, CutKey, judge, reasons_without_threshold
+from monitoring_assets.drift.thresholds import CalibratedThreshold, CutKey, judgement, reasons_without_threshold
 from monitoring_assets.drift.windows import DIGITS
 from monitoring_assets.measuring.sample import merged
 from monitoring_assets.monitor_spec import MonitorSpec, MultivariateMethod, days_between
@@ -75,7 +75,9 @@ def compare_samples(
             noise = quiet_noise(method, structure, rate, generator)
             threshold = CalibratedThreshold(method, np.array(NOISE_ROWS, float), np.sqrt(noise.limit), 0.0)
         of, seen = (compared_rows(method, len(side)) for side in drawn)
-        judged = judge(method, np.array([found.score]), np.array([np.nan]), np.array([of * seen / (of + seen)]), None, threshold)
+        judged = judgement(
+            method, np.array([found.score]), np.array([np.nan]), np.array([of * seen / (of + seen)]), None, threshold
+        )
         cut = (judged.thresholds[0], judged.excess[0], judged.severities[0])
         rows.append((ALL_FEATURES, method, found.score, *cut, found.detail, found.reason))
     columns = ["feature", "method", "score", "threshold", "excess", "severity", "detail", "reason"]
@@ -182,7 +184,9 @@ def _judged(
     seen, of = np.array([compared_rows(method, count) for count in counts]), compared_rows(method, len(structure.rows))
     effective = seen * of / np.maximum(seen + of, 1)
     days = np.array([effective_days(rows_by_day) for rows_by_day in held])
-    judged = judge(method, scores, np.full(len(scores), np.nan), effective, spec.drift.thresholds.get(method), threshold, days)
+    judged = judgement(
+        method, scores, np.full(len(scores), np.nan), effective, spec.drift.thresholds.get(method), threshold, days
+    )
     unjudged = reasons_without_threshold(method, scores, judged, calibrated=True)
     return pd.DataFrame(
         {

@@ -165,7 +165,7 @@ class Judgement:
     excess: Array
 
 
-def judge(
+def judgement(
     method: str,
     scores: Array,
     p_values: Array,
@@ -183,7 +183,7 @@ def judge(
     Examples
     --------
     >>> cuts = SeverityLevels(minor=0.1, moderate=0.2, severe=0.3)
-    >>> found = judge("psi", np.array([0.05, 0.4, np.nan]), np.full(3, np.nan), np.full(3, 920), cuts)
+    >>> found = judgement("psi", np.array([0.05, 0.4, np.nan]), np.full(3, np.nan), np.full(3, 920), cuts)
     >>> found.severities.tolist(), found.excess.round(2).tolist()
     (['ok', 'severe', None], [0.71, 2.0, nan])
     """

@@ -14,7 +14,7 @@ import pandas as pd
 
 from monitoring_assets.drift.kinds import kinds_of_change
 from monitoring_assets.drift.scores import Comparison
-from monitoring_assets.drift.thresholds import CalibratedThreshold, CutKey, judge, reasons_without_threshold
+from monitoring_assets.drift.thresholds import CalibratedThreshold, CutKey, judgement, reasons_without_threshold
 from monitoring_assets.measuring.histograms import Histogram, Key
 from monitoring_assets.monitor_spec import Drift, MonitorSpec, ReferenceChoice
 
@@ -151,16 +151,16 @@ def _score_column(
         scores, p_values, bounds = pair.apply(method) if pair else np.full((3, len(window.days)), np.nan)
         # The last bits depend on which other days share the sums; what is stored must not.
         scores, bounds = np.round(np.where(enough, scores, np.nan), DIGITS), np.round(bounds, DIGITS)
-        judgement = judge(method, scores, p_values, effective, drift.levels(method), calibrated.get(method), held.effective)
-        unjudged = reasons_without_threshold(method, scores, judgement, calibrated=drift.calibrated)
+        judged = judgement(method, scores, p_values, effective, drift.levels(method), calibrated.get(method), held.effective)
+        unjudged = reasons_without_threshold(method, scores, judged, calibrated=drift.calibrated)
         blocks.append(
             {
                 "method": method,
                 "score": scores,
                 "p_value": np.where(np.isnan(scores), np.nan, p_values),
-                "threshold": judgement.thresholds,
-                "excess": np.round(judgement.excess, DIGITS),
-                "severity": judgement.severities,
+                "threshold": judged.thresholds,
+                "excess": np.round(judged.excess, DIGITS),
+                "severity": judged.severities,
                 "change": None,
                 "reference_rows": reference.row_count.astype(int) if reference is not None else 0,
                 "current_rows": window.row_count.astype(int),

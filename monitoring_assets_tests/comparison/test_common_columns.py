@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from monitoring_assets.cli import app
-from monitoring_assets.comparison.compare import drift_report
+from monitoring_assets.comparison.compare import Options, drift_report
 from monitoring_assets.drift import compare
 
 ROWS = 2_000
@@ -169,10 +169,10 @@ def test_labels_of_rows_are_left_out_with_a_sentence_and_no_feature_is(rows: tup
 
 
 def test_labels_come_back_when_they_are_named() -> None:
-    report = drift_report(log(0, 3_000, 1), log(3_000, 3_000, 2), features=["id", "at", "age"])
+    report = drift_report(log(0, 3_000, 1), log(3_000, 3_000, 2), Options(features=["id", "at", "age"]))
     assert set(report.histograms) == {"id", "at", "age"}
     assert set(report.drifted) == {"id", "at"}
-    assert set(drift_report(log(0, 300, 1), log(300, 300, 2), categorical=["order"]).histograms) >= {"order", "age"}
+    assert set(drift_report(log(0, 300, 1), log(300, 300, 2), Options(categorical=["order"])).histograms) >= {"order", "age"}
 
 
 def test_rows_in_any_order_hide_no_feature_and_show_ids_and_later_times() -> None:

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from monitoring_assets.comparison.compare import drift_report
+from monitoring_assets.comparison.compare import Options, drift_report
 from monitoring_assets.drift import compare
 from monitoring_assets.errors import ColumnUnusable, ComparisonImpossible, PermanentError, SourceUnreadable
 from monitoring_assets.monitor_spec import ALL_CATEGORICAL_METHODS, ALL_NUMERIC_METHODS
@@ -103,6 +103,24 @@ def test_a_shift_that_matters_is_found(rows: int, shift: float) -> None:
     assert not any(table.loc[table["feature"] == "c", "drifted"].any() for table in found)
     assert found[0]["feature"][0] == "x"
     assert found[0]["change"][0] == "shift"
+
+
+def test_a_few_values_far_out_do_not_alarm() -> None:
+    """Where a few values hold most of the variance, which side they fall on moves the Wasserstein distance by chance."""
+    alarms = 0
+    for seed in range(100):
+        both = pd.DataFrame({"x": np.random.default_rng(seed).standard_cauchy(2_000)})
+        table = compare(both[:1_000], both[1_000:], methods=["wasserstein"], false_alarm_rate=0.02)
+        alarms += int(table["drifted"].any())
+    assert alarms <= stats.binom.ppf(0.999, 100, 0.02)
+
+
+def test_values_far_out_on_one_side_alarm() -> None:
+    random = np.random.default_rng(0)
+    one, other = random.standard_cauchy(1_000), random.standard_cauchy(1_000)
+    other[:20] = 1e6
+    table = compare(pd.DataFrame({"x": one}), pd.DataFrame({"x": other}), methods=["wasserstein"])
+    assert table["severity"][0] == "severe"
 
 
 def test_a_table_and_itself_are_quiet_with_zero_scores() -> None:
@@ -301,7 +319,7 @@ def test_too_few_rows_on_either_side_are_no_verdict(rows: int) -> None:
 
 def test_numbers_beyond_floats_are_compared_and_named() -> None:
     big = pd.DataFrame({"x": [2**70 + place for place in range(40)], "y": np.arange(40, dtype=np.uint64) + 2**63})
-    report = drift_report(big, big.assign(x=[-(2**70)] * 40), features=["x", "y"])
+    report = drift_report(big, big.assign(x=[-(2**70)] * 40), Options(features=["x", "y"]))
     assert report.features.set_index("feature").loc["x", "drifted"]
     assert report.notes == ["numbers beyond 2^53 are compared as rounded to 64-bit floats: y"]
 
@@ -312,7 +330,7 @@ def test_dates_and_zoned_times_are_numbers() -> None:
         {"at": days, "zoned": days.tz_localize("Europe/Amsterdam"), "day": days.date, "n": np.arange(100) % 2 == 0}
     )
     moved = pd.DataFrame({"at": days, "zoned": days.tz_localize("UTC"), "day": days.date, "n": True})
-    report = drift_report(one, moved, features=list(one))
+    report = drift_report(one, moved, Options(features=list(one)))
     assert {column.kind for column in report.columns} == {"numeric"}
     assert report.drifted == ["n"]
 

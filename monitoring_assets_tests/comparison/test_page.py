@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pandas as pd
 
-from monitoring_assets.comparison.compare import drift_report
+from monitoring_assets.comparison.compare import Options, drift_report
 from monitoring_assets.comparison.page import page
 
 HOSTILE = "<script>alert(1)</script>\"'&\x1b[2J"
@@ -46,7 +46,7 @@ def test_names_and_values_cannot_leave_their_place() -> None:
 def test_names_in_what_moved_of_all_features_together_cannot_leave_their_place_either() -> None:
     x = np.random.default_rng(0).normal(size=300)
     one, other = pd.DataFrame({HOSTILE: x, "y": x}), pd.DataFrame({HOSTILE: x, "y": -x})
-    text, tags = page(drift_report(one, other, methods=["correlation"])), Tags()
+    text, tags = page(drift_report(one, other, Options(methods=["correlation"]))), Tags()
     tags.feed(text)
     assert "script" not in tags.names
     assert "relation: &lt;script&gt;" in text

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitoring_assets.drift.thresholds import MULTIPLES, SCALES, CalibratedThreshold, excess, from_effect, judge, to_effect
+from monitoring_assets.drift.thresholds import MULTIPLES, SCALES, CalibratedThreshold, excess, from_effect, judgement, to_effect
 from monitoring_assets.monitor_spec import SeverityLevels
 
 methods = st.sampled_from(sorted(SCALES))
@@ -69,19 +69,19 @@ def test_severe_is_twice_the_calibrated_threshold_where_noise_is_large():
 
 def test_constant_levels_win_over_calibrated_thresholds():
     levels = SeverityLevels(minor=0.5, moderate=0.6, severe=0.7)
-    found = judge("ks", np.array([0.45, 0.65]), np.full(2, np.nan), np.full(2, 920.0), levels, threshold("ks"))
+    found = judgement("ks", np.array([0.45, 0.65]), np.full(2, np.nan), np.full(2, 920.0), levels, threshold("ks"))
     assert found.severities.tolist() == ["ok", "moderate"]
     assert found.thresholds.tolist() == [0.5, 0.5]
 
 
 def test_constant_levels_of_chi2_are_p_values():
     levels = SeverityLevels(minor=0.01, moderate=0.001, severe=0.0001)
-    found = judge("chi2", np.array([1.0, 50.0]), np.array([0.4, 0.0005]), np.full(2, 920.0), levels)
+    found = judgement("chi2", np.array([1.0, 50.0]), np.array([0.4, 0.0005]), np.full(2, 920.0), levels)
     assert found.severities.tolist() == ["ok", "moderate"]
 
 
 def test_neither_an_undefined_score_nor_one_without_a_threshold_has_a_severity():
-    found = judge("ks", np.array([np.nan, 0.9]), np.full(2, np.nan), np.full(2, 920.0), None)
+    found = judgement("ks", np.array([np.nan, 0.9]), np.full(2, np.nan), np.full(2, 920.0), None)
     assert found.severities.tolist() == [None, None]
     assert np.isnan(found.thresholds).all()
 
@@ -92,6 +92,6 @@ def test_a_psi_four_times_its_threshold_moved_twice_as_far():
 
 def test_a_p_value_at_its_cut_is_at_its_threshold():
     levels = SeverityLevels(minor=0.01, moderate=0.001, severe=0.0001)
-    found = judge("chi2", np.array([9.0, 9.0]), np.array([0.01, 1e-9]), np.full(2, 920.0), levels)
+    found = judgement("chi2", np.array([9.0, 9.0]), np.array([0.01, 1e-9]), np.full(2, 920.0), levels)
     assert found.excess[0] == pytest.approx(1)
     assert found.excess[1] > 2
