@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 BENCH  := .venv-bench
 ARGS   ?=
 
-.PHONY: setup demo test test-slow chaos bench lint lock clean
+.PHONY: setup demo test test-long test-all chaos bench lint lock clean
 
 setup: $(STAMP)
 
@@ -21,12 +21,18 @@ $(STAMP): requirements.lock pyproject.toml
 demo: setup
 	$(BIN)/monitoring-assets demo $(ARGS)
 
-# The quick ones; `make test-slow` runs the rest: real servers, retrains, kills, browsers.
-test: lint
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not slow" $(ARGS)
+# Two processes take the files in the order of `monitoring_assets_tests/conftest.py`, the longest first.
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-test-slow: setup
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m slow $(ARGS)
+# All but the long ones: real servers, browsers, kills, retrains.
+test: lint
+	$(PYTEST) -m "not long" $(ARGS)
+
+test-long: setup
+	$(PYTEST) -m long $(ARGS)
+
+test-all: lint
+	$(PYTEST) $(ARGS)
 
 # The tests do six kills of these hundred.
 chaos: setup

@@ -5,7 +5,6 @@ Nothing here knows statistics, sources or Dagster.
 """
 
 import logging
-import os
 import random
 import re
 import time
@@ -28,7 +27,7 @@ from monitoring_assets.warehouse_tables import EARLIER_ROWS, UPGRADES, tables_of
 if TYPE_CHECKING:
     import pandas as pd
 
-_LOG = logging.getLogger(__name__)
+LOG = logging.getLogger(__name__)
 
 # How long a connection waits for a file that another process holds, and how often it says so meanwhile.
 LOCK_PATIENCE_SECONDS, REPORTED_EVERY_SECONDS = 60.0, 10.0
@@ -93,7 +92,7 @@ class Warehouse:
 
     path: Path
     patience_seconds: float = LOCK_PATIENCE_SECONDS
-    report: Callable[[str], None] = _LOG.warning
+    report: Callable[[str], None] = LOG.warning
 
     @contextmanager
     def connect(self, scope: Scope = EVERYTHING) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -214,17 +213,6 @@ class AnyWarehouse(Protocol):
     def identity(self, connection: duckdb.DuckDBPyConnection, monitor: str) -> tuple[object, ...]: ...
 
     def make_ready(self, connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) -> list[str]: ...
-
-
-def warehouse_in(
-    folder: Path, patience_seconds: float = LOCK_PATIENCE_SECONDS, report: Callable[[str], None] = _LOG.warning
-) -> AnyWarehouse:
-    """Where results are kept: in the database that `MONITORING_ASSETS_WAREHOUSE` names, else in a file in the data folder."""
-    if os.environ.get("MONITORING_ASSETS_WAREHOUSE", "").strip():
-        from monitoring_assets.shared_warehouse.postgres_warehouse import PostgresWarehouse
-
-        return PostgresWarehouse(patience_seconds, report)
-    return Warehouse(folder / "warehouse.duckdb", patience_seconds, report)
 
 
 def _pause(state: tenacity.RetryCallState) -> float:

@@ -1,4 +1,4 @@
-"""Every test that touches the warehouse runs against each store: the DuckDB file, and PostgreSQL."""
+"""The order of the tests, and their stores: those that touch the warehouse run against the DuckDB file and against PostgreSQL."""
 
 from collections.abc import Iterator
 
@@ -7,9 +7,18 @@ import pytest
 from monitoring_assets_tests import dagster_monitor, example_monitor, postgres_server
 from monitoring_assets_tests.stores import Databases
 
-STORES = ["file", pytest.param("postgres", marks=pytest.mark.slow)]
+STORES = ["file", pytest.param("postgres", marks=pytest.mark.long)]
 # A module that imports one of these touches the warehouse.
 TOUCHING = (example_monitor.example_warehouse, dagster_monitor.DagsterMonitor)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What is long is slow as well. The long ones begin, so that no process has one left when the others are done."""
+    for item in items:
+        if item.get_closest_marker("long"):
+            item.add_marker("slow")
+    items.sort(key=lambda item: [item.get_closest_marker(name) is None for name in ("long", "slow")])
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -35,7 +44,6 @@ def store(request: pytest.FixtureRequest) -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
         if kept_in == "postgres":
             databases = request.getfixturevalue("databases")
-            for user in ("orchestration.resources.warehouse_in", "warehouse.warehouse_in"):
-                patch.setattr(f"monitoring_assets.{user}", databases.warehouse_in)
-            patch.setattr("monitoring_assets_tests.example_monitor.warehouse_in", databases.warehouse_in)
+            for user in ("monitoring_assets.orchestration.resources", "monitoring_assets_tests.example_monitor"):
+                patch.setattr(f"{user}.warehouse_in", databases.warehouse_in)
         yield kept_in

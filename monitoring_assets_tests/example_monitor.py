@@ -17,10 +17,11 @@ import pandas as pd
 
 from monitoring_assets.baselines.building import build_reference_baseline
 from monitoring_assets.baselines.in_force import Baseline
+from monitoring_assets.chosen_warehouse import warehouse_in
 from monitoring_assets.ingestion.reference import stage_reference
 from monitoring_assets.monitor_spec import MonitorSpec
 from monitoring_assets.performance.reference_metric import metric_of_reference
-from monitoring_assets.warehouse import ensure_tables, warehouse_in
+from monitoring_assets.warehouse import ensure_tables
 
 FIRST = date(2026, 3, 2)
 SECOND, THIRD = date(2026, 3, 3), date(2026, 3, 4)

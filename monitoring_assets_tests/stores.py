@@ -24,7 +24,7 @@ class Databases:
     def warehouse_in(
         self, folder: Path, patience_seconds: float = 60.0, report: Callable[[str], None] = print
     ) -> PostgresWarehouse:
-        """What `warehouse.warehouse_in` gives, with a database of the home's own."""
+        """What `chosen_warehouse.warehouse_in` gives, with a database of the home's own."""
         return PostgresWarehouse(patience_seconds, report, self.address_of(folder))
 
     def address_of(self, home: Path) -> str:

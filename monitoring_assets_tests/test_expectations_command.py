@@ -19,7 +19,7 @@ def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(run, cwd=folder, env=environment, capture_output=True, text=True, timeout=240, check=False)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_days_suite_is_written_and_run_by_great_expectations(project: Path) -> None:  # noqa: F811
     import great_expectations as gx
 

@@ -24,7 +24,7 @@ from monitoring_assets_tests.example_monitor import (
     write_reference,
 )
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 DAYS = [FIRST, SECOND, THIRD]
 CONTENT = {"reference": {"path": "reference.parquet"}, "end_day": "2026-03-04"}

@@ -156,6 +156,7 @@ def test_a_transaction_that_fails_leaves_the_old_day_and_tells_the_first_error(t
         assert labels(connection) == [(FIRST, 2.0, 100)]
 
 
+@pytest.mark.slow
 @pytest.mark.file_only
 @pytest.mark.parametrize("moment", ["between DELETE and INSERT", "before COMMIT"])
 def test_a_process_killed_while_it_replaces_a_day_leaves_the_old_day(tmp_path, moment):
@@ -180,6 +181,7 @@ def test_a_process_killed_while_it_replaces_a_day_leaves_the_old_day(tmp_path, m
         assert labels(connection) == [(FIRST, 1.0, 100)]
 
 
+@pytest.mark.slow
 @pytest.mark.file_only
 def test_processes_that_write_different_days_wait_for_each_other_and_all_succeed(tmp_path):
     spec = example_spec(tmp_path)
@@ -223,6 +225,7 @@ def test_of_eight_processes_that_take_the_file_again_and_again_hardly_one_loses_
     assert np.mean(np.array(waits) > LOCK_PATIENCE_SECONDS) < 0.01  # 0.08 with pauses that only grow, to 1 s
 
 
+@pytest.mark.slow
 @pytest.mark.file_only
 def test_a_file_held_past_the_patience_is_a_transient_error_with_file_and_remedy(tmp_path):
     path = tmp_path / "warehouse.duckdb"

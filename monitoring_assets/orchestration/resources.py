@@ -8,10 +8,11 @@ from pathlib import Path
 import dagster as dg
 import duckdb
 
+from monitoring_assets.chosen_warehouse import warehouse_in
 from monitoring_assets.errors import PermanentError, TransientError, WarehouseLocked
 from monitoring_assets.monitor_spec import MonitorSpec
 from monitoring_assets.orchestration.event_batches import files_held_open
-from monitoring_assets.warehouse import LOCK_PATIENCE_SECONDS, AnyWarehouse, Scope, warehouse_in
+from monitoring_assets.warehouse import LOCK_PATIENCE_SECONDS, AnyWarehouse, Scope
 
 # Warehouses, and the specs whose tables are known to be in them.
 _READY: set[tuple[object, ...]] = set()

@@ -72,6 +72,7 @@ def test_the_order_of_rows_does_not_change_the_id(connection, spec, tmp_path):
     assert reference_baseline(connection, spec).baseline_id == first
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["one value", "one row less", "missing instead of zero"])
 def test_other_content_gives_another_id(connection, spec, tmp_path, change):
     first = reference_baseline(connection, spec).baseline_id
@@ -88,6 +89,7 @@ def test_other_content_gives_another_id(connection, spec, tmp_path, change):
     assert len(contents(connection, spec, "baselines")["baselines"]) == 1
 
 
+@pytest.mark.slow
 def test_grids_are_kept_when_the_reference_is_rebuilt(connection, spec, tmp_path):
     reference_baseline(connection, spec)
     grids = contents(connection, spec, "profile_grids")
@@ -198,6 +200,7 @@ def test_a_baseline_in_force_cannot_be_discarded(connection, spec):
     assert contents(connection, spec, *STORED) == stored
 
 
+@pytest.mark.slow
 def test_a_candidate_built_again_takes_the_place_of_its_first_try(connection, spec):
     reference_baseline(connection, spec)
     first = candidate(connection, spec, "2")

@@ -39,6 +39,7 @@ def written(path: Path, frame: pd.DataFrame) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mark", ["n/a", "N/A", "NaN", "-", "?", " none ", "null", "", "#N/A"])
 @pytest.mark.parametrize("ending", ["csv", "parquet", "jsonl.gz"])
 def test_a_shift_is_found_in_numbers_whatever_stands_for_a_missing_one(tmp_path: Path, mark: str, ending: str) -> None:
@@ -159,6 +160,7 @@ def log(first_row: int, rows: int, seed: int, in_order: bool = True) -> pd.DataF
 LABELS = {"id", "uuid", "order", "at", "day", "unix_ms"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [(3_000, 3_000), (500, 2_500), (30_000, 4_000)])
 def test_labels_of_rows_are_left_out_with_a_sentence_and_no_feature_is(rows: tuple[int, int]) -> None:
     sides = log(0, rows[0], 1), log(rows[0], rows[1], 2)
@@ -180,6 +182,7 @@ def test_rows_in_any_order_hide_no_feature_and_show_ids_and_later_times() -> Non
     assert set(report.left_out) == LABELS - {"unix_ms"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("column", ["amount_cents", "age", "population", "amount", "born", "zip", "ratio", "city"])
 def test_a_feature_that_moved_is_found_though_both_tables_are_sorted_by_another(column: str) -> None:
     sides = [log(0, 2_000, seed).sort_values("score") for seed in (1, 2)]
@@ -193,6 +196,7 @@ def test_a_feature_that_moved_is_found_though_both_tables_are_sorted_by_another(
     assert column in drift_report(sides[0], moved).drifted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("column", ["amount_cents", "population", "amount", "score"])
 def test_a_table_sorted_by_a_feature_keeps_it(column: str) -> None:
     sides = [log(0, 2_000, seed).sort_values(column) for seed in (1, 2)]

@@ -72,6 +72,7 @@ def population(seed: int, rows: int) -> pd.DataFrame:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("reference", "current", "seeds"), [(100, 100, 20), (1_000, 100, 8), (1_000, 1_000, 5)])
 def test_shuffled_rows_are_quiet(reference: int, current: int, seeds: int) -> None:
     # At a rate of 1 % the chance of more alarms than this is below 1 in 1,000.
@@ -82,12 +83,14 @@ def test_shuffled_rows_are_quiet(reference: int, current: int, seeds: int) -> No
     assert alarms <= stats.binom.isf(0.001, seeds, 0.01)
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_shuffled_rows_are_quiet() -> None:
     for seed in range(3):
         rows = pa.Table.from_pandas(population(seed, 200_000))
         assert not compare(rows[:100_000], rows[100_000:])["drifted"].any()
 
 
+@pytest.mark.slow
 def test_the_stated_rate_holds_where_it_can_be_counted() -> None:
     """A tenth of comparisons may alarm; far fewer do, for scores of one column alarm together."""
     rates = [
@@ -96,6 +99,7 @@ def test_the_stated_rate_holds_where_it_can_be_counted() -> None:
     assert 0 < np.mean(rates) <= 0.1 + 3 * np.sqrt(0.09 / 40)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rows", "shift"), [(100, 1.0), (1_000, 0.3), (100_000, 0.15)])
 def test_a_shift_that_matters_is_found(rows: int, shift: float) -> None:
     found = [compare(frame(rows, seed=s), frame(rows, shift, seed=s + 99)) for s in range(5)]
@@ -131,6 +135,7 @@ def test_a_table_and_itself_are_quiet_with_zero_scores() -> None:
     assert (table["score"].isna() == table["reason"].notna()).all()
 
 
+@pytest.mark.slow
 def test_every_kind_of_table_gives_the_same_scores(tmp_path: Path) -> None:
     one, other = frame(2_000), frame(2_000, 0.3, seed=1)
     for name, side in (("one", one), ("other", other)):
@@ -238,6 +243,7 @@ def test_contradictory_types_are_reported_together_and_can_be_taken_as_categorie
     assert found.loc["y", "drifted"].any()
 
 
+@pytest.mark.slow
 def test_the_same_codes_are_the_same_categories_however_they_are_stored() -> None:
     codes = np.repeat([7, 8], 50)
     kinds = [codes, codes.astype(float), codes.astype(str), [Decimal(int(code)) for code in codes]]
@@ -346,6 +352,7 @@ UNIFORM = st.sampled_from([
 ])  # fmt: skip
 
 
+@pytest.mark.slow
 @given(st.data())
 @settings(max_examples=40, deadline=None)
 def test_any_two_frames_are_compared_right_or_refused(data: st.DataObject) -> None:
@@ -370,6 +377,7 @@ def test_any_two_frames_are_compared_right_or_refused(data: st.DataObject) -> No
             assert abs(row.score - stats.ks_2samp(*finite, method="asymp").statistic) <= row.score_error_bound + 1e-9
 
 
+@pytest.mark.slow
 def test_hundreds_of_columns_take_seconds_of_the_processor_not_a_minute() -> None:
     """It took 40 to 90 s; 2 s on a quiet machine now, drifted or not."""
     random = np.random.default_rng(0)
@@ -384,6 +392,7 @@ def test_hundreds_of_columns_take_seconds_of_the_processor_not_a_minute() -> Non
     assert time.process_time() - started < 6
 
 
+@pytest.mark.slow
 def test_loading_the_package_does_not_load_what_only_comparing_needs() -> None:
     code = "import sys, monitoring_assets.drift.scores; assert 'monitoring_assets.comparison.compare' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -406,6 +415,7 @@ def test_features_that_go_together_another_way_are_found_by_all_features_togethe
     assert not compare(*sides, methods=["ks"])["drifted"].any()
 
 
+@pytest.mark.slow
 def test_all_features_together_are_quiet_on_one_population() -> None:
     alarms = [
         compare(related(900, 0.7, s), related(500, 0.7, s + 50), methods=["correlation"])["drifted"].any() for s in range(8)
@@ -418,6 +428,7 @@ def test_too_few_rows_for_all_features_together_are_reported() -> None:
     assert found["reason"].tolist() == ["the reference has 5 rows, 30 needed"]
 
 
+@pytest.mark.slow
 def test_the_first_comparison_does_not_wait_for_libraries_it_can_do_without() -> None:
     code = (
         "import sys, pandas as pd; from monitoring_assets.drift import compare; "

@@ -56,6 +56,7 @@ def refusal(folder: Path) -> str:
     return "".join(traceback.format_exception(caught.value))
 
 
+@pytest.mark.slow
 def test_loading_the_code_location_imports_none_of_the_heavy_libraries() -> None:
     probe = f"import sys, monitoring_assets.definitions; print([name for name in {HEAVY} if name in sys.modules])"
     found = subprocess.run([sys.executable, "-W", "ignore", "-c", probe], capture_output=True, text=True, check=True, timeout=60)

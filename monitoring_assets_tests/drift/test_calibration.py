@@ -190,6 +190,7 @@ def test_joining_bins_keeps_the_rows():
     assert both[0] == pytest.approx(both[1], abs=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [40, 300, 3_000])
 def test_quiet_days_alarm_at_most_at_the_stated_rate(rows):
     shares = [alarming_days(monitor(np.random.default_rng(seed), 360, rows), 60, spec()) for seed in (1, 2)]
@@ -239,6 +240,7 @@ def test_a_lasting_change_is_news_to_the_previous_window_once():
     assert first["reason"].eq("0 rows in the reference, 30 needed").all()
 
 
+@pytest.mark.slow
 def test_weeks_calibrated_from_eight_weeks_alarm_at_most_at_the_stated_rate():
     # Windows overlap, so 7 days count as one.
     shares = [

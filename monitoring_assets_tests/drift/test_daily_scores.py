@@ -26,6 +26,8 @@ from monitoring_assets_tests.example_monitor import (
     write_day,
 )
 
+pytestmark = pytest.mark.slow
+
 DAYS = days_between(FIRST, FIRST + timedelta(days=13))
 QUIET, SHIFTED = FIRST + timedelta(days=14), FIRST + timedelta(days=15)
 SETTINGS = {"windows_days": [1], "numeric_methods": ["psi", "missingness"], "categorical_methods": ["psi"]}

@@ -13,6 +13,7 @@ from monitoring_assets.drift.windows import score_days
 from monitoring_assets_tests.drift.test_calibration import monitor, numeric, part, spec
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["wander by 0.3 σ", "wander, five of twelve days lost", "persist, AR 0.8", "weekends of their own"]
 )
@@ -102,6 +103,7 @@ def test_weekdays_of_their_own_even_out_in_whole_weeks_only():
     assert ratios[8] > ratios[6]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("phi", [0.0, 0.5, 0.8])
 def test_the_mean_square_of_windows_is_the_processes(phi):
     generator = np.random.default_rng(10)

@@ -23,6 +23,8 @@ from monitoring_assets_tests.example_monitor import (
     write_reference,
 )
 
+pytestmark = pytest.mark.slow
+
 ROWS = 600
 REFERENCE = days_between(date(2026, 2, 1), date(2026, 2, 14))
 OLD, CHANGE, BESIDE, ABSENT = days_between(date(2026, 3, 2), date(2026, 3, 5))

@@ -116,6 +116,7 @@ def test_margins_that_stay_while_a_correlation_flips_are_found(method):
         assert found["detail"].startswith("a and b +0.")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [100, 900])
 def test_quiet_samples_alarm_at_most_at_the_stated_rate(rows):
     generator = np.random.default_rng(8)

@@ -46,7 +46,7 @@ def draw(name: str, rows: int, shift: float) -> np.ndarray:
     raise ValueError(name)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["normal", "log-normal", "zero-inflated", "cauchy", "integers", "wide integers", "atoms"])
 def test_ks_and_wasserstein_of_a_million_rows_are_scipys_within_the_bound(name: str) -> None:
     reference, current = draw(name, 1_000_000, 0.0), draw(name, 1_000_000, 0.05)
@@ -59,6 +59,7 @@ def test_ks_and_wasserstein_of_a_million_rows_are_scipys_within_the_bound(name: 
     assert abs(scores[0] - expected) <= bounds[0] + 1e-9 * expected
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=60),
     st.lists(st.one_of(st.floats(-1e6, 1e6), st.floats(-2, 2)), min_size=1, max_size=60),
@@ -85,6 +86,7 @@ NORMAL = RANDOM.normal(size=1_000_000)
 NORMAL_GRID = grid_of(NORMAL[:20_000])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("shift", "psi"), [(0.25, 0.059816), (0.5, 0.237749), (1.0, 0.926142)])
 def test_two_normals_have_their_closed_forms(shift: float, psi: float) -> None:
     pair = compared(NORMAL, np.random.default_rng(1).normal(shift, 1, 1_000_000))
@@ -106,12 +108,14 @@ def test_more_rows_allow_more_groups() -> None:
     assert np.all(np.diff(resolution(1e9, 10.0 ** np.arange(9))) >= 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ALL_NUMERIC_METHODS)
 def test_every_score_is_zero_between_equal_days(method: str) -> None:
     for values in (RANDOM.normal(size=3_000), np.array([0.1, 0.1, 0.7, np.nan]), np.full(5, 3.0)):
         assert compared(values, values).apply(method)[0][0] == pytest.approx(0, abs=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", SYMMETRIC)
 def test_symmetric_scores_do_not_care_which_side_is_which(method: str) -> None:
     one, other = RANDOM.choice([0.0, 1, 2, np.nan], 500), RANDOM.choice([0.0, 1, 2, 3, np.nan], 500, p=[0.4, 0.1, 0.2, 0.2, 0.1])
@@ -124,12 +128,14 @@ def test_symmetric_scores_do_not_care_which_side_is_which(method: str) -> None:
     assert Comparison.of(*sides).apply(method)[0] == pytest.approx(Comparison.of(*sides[::-1]).apply(method)[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [method for method in ALL_NUMERIC_METHODS if method != "missingness"])
 def test_every_score_grows_with_a_growing_shift(method: str) -> None:
     days = [NORMAL[:50_000] + shift for shift in (0.0, 0.1, 0.3, 0.6, 1.0, 1.5)]
     assert np.all(np.diff(compared(NORMAL[:50_000], *days).apply(method)[0]) > 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ALL_NUMERIC_METHODS)
 def test_a_day_of_missing_values_only_is_undefined_or_missing(method: str) -> None:
     scores, _, _ = compared(RANDOM.normal(size=500), np.full(9, np.nan)).apply(method)
@@ -166,6 +172,7 @@ def test_bins_of_different_grids_are_compared_on_what_they_share() -> None:
     assert abs(score[0] - stats.ks_2samp(reference, current, method="asymp").statistic) <= bound[0] + 1e-12
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.sampled_from([None, 0.1, 0.5, -2.0, 7.5]), st.integers(0, 4)), min_size=1, max_size=30))
 @settings(max_examples=15, deadline=None)
 def test_a_weight_scores_like_that_many_rows(rows: list[tuple[float | None, int]]) -> None:
@@ -201,6 +208,7 @@ def sampled(values: np.ndarray, always: np.ndarray, generator: np.random.Generat
     return values[kept], np.where(always[kept], 1.0, 10.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["psi", "ks", "js", "wasserstein"])
 def test_a_weighted_sample_scores_like_the_full_log_and_an_unweighted_one_does_not(method: str) -> None:
     full = NORMAL[:200_000]

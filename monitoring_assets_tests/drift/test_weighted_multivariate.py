@@ -16,6 +16,8 @@ from monitoring_assets.monitor_spec import MonitorSpec, days_between
 from monitoring_assets.prediction_logging import high_risk, low_confidence
 from monitoring_assets_tests.example_monitor import example_spec, example_warehouse, reference_baseline
 
+pytestmark = pytest.mark.slow
+
 PREDICTIONS = 3_000
 REFERENCE = days_between(date(2026, 3, 2), date(2026, 3, 29))
 QUIET = days_between(date(2026, 3, 30), date(2026, 5, 19))

@@ -21,7 +21,7 @@ from monitoring_assets.ingestion.prediction_log import ingest_log
 from monitoring_assets.monitor_spec import days_between
 from monitoring_assets_tests.example_monitor import FIRST, example_rows, example_spec, example_warehouse
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 FILES, AT_ONCE, ROWS = 1000, 50, 5
 SEED = int(os.environ.get("BROKEN_FILES_SEED", "20261121"))

@@ -87,6 +87,7 @@ def test_ingesting_labels_leaves_the_log_and_its_quarantine_alone_and_the_other_
     assert contents(connection, spec) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("given", "expected"),
     [

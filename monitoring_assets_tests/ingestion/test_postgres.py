@@ -23,7 +23,7 @@ from monitoring_assets_tests.example_monitor import (
     write_day,
 )
 
-pytestmark = pytest.mark.skipif(postgres_server.missing() is not None, reason=str(postgres_server.missing()))
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(postgres_server.missing() is not None, reason=str(postgres_server.missing()))]
 
 DAYS = [FIRST, SECOND, THIRD]
 SQL = 'SELECT * FROM predictions WHERE "at" >= $1 AND "at" < $2'

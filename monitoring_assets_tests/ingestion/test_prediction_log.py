@@ -101,6 +101,7 @@ def shared_connection(shared_home, store):
         yield connection
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None, derandomize=True)
 @given(
     rows=st.lists(st.fixed_dictionaries(CELLS), max_size=12),
@@ -236,6 +237,7 @@ def test_nothing_is_left_of_staged_rows_whatever_happens(tmp_path, monkeypatch):
 # --- the same whatever is asked for together ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["log/{day}.parquet", "log/*.csv"])
 def test_days_give_the_same_tables_alone_in_a_range_and_again(tmp_path, path):
     spec = example_spec(tmp_path, log={"path": path})
@@ -287,6 +289,7 @@ BAD_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", BAD_FILES)
 @pytest.mark.parametrize("path", ["log/{day}.parquet", "log/*.parquet"])
 def test_a_bad_file_leaves_its_day_as_it_was_and_the_other_days_unharmed(tmp_path, kind, path):
@@ -348,6 +351,7 @@ CSV = "id,at,amount,items,country,score,predicted,model\n"
 ROW = "{},2026-03-02 10:00,1,1,US,0.5,1,1\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("content", "accepted"),
     [
@@ -389,6 +393,7 @@ def test_files_with_other_delimiters_or_column_orders_or_types_are_read_side_by_
 # --- time --------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("moment", "day"),
     [
@@ -417,6 +422,7 @@ def test_an_event_is_on_its_day_in_the_zone_of_the_monitor(tmp_path, moment, day
     assert [d.accepted_rows for d in told] == [0, 1, 0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", [pa.timestamp("ns"), pa.timestamp("ms", tz="UTC"), pa.timestamp("us", tz="Asia/Tokyo")])
 def test_every_parquet_timestamp_keeps_its_instant(tmp_path, unit):
     noon = datetime(2026, 3, 2, 12)
@@ -458,6 +464,7 @@ def test_several_files_of_one_day_are_its_rows(tmp_path):
     assert len(tables["inference_log"]) == 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", ["it's", "two words", "größe 数", "prod [eu]", "a*b", "key=value", 'say "x"', "{day}"])
 @pytest.mark.parametrize("path", ["log/{day}.parquet", "log/*.csv"])
 def test_a_data_folder_may_have_any_name(tmp_path, folder, path):
@@ -504,6 +511,7 @@ def test_a_column_may_have_any_name(tmp_path, extension):
     assert json.loads(tables["quarantine"][0][4])['say "x"'] == "bad"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("values", "stored"),
     [
@@ -523,6 +531,7 @@ def test_numbers_of_every_type_are_numbers(tmp_path, values, stored):
     assert [row[3] for row in tables["inference_log"]] == stored
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "value",
     [date(2026, 3, 2), pd.Timestamp("2026-03-02"), b"\x01\xff", {"a": 1}, [1.0], "yes", "", "1 2"],
@@ -551,6 +560,7 @@ def test_an_event_time_that_is_a_number_is_quarantined_row_by_row(tmp_path):
     assert one_day(tmp_path, example_rows(FIRST, 3).assign(at=[1, 2, 3]))[0].reasons == {"not a time": 3}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("codes", [pd.array([7, 8], "Int64"), np.array([7.0, 8.0]), np.array([7, 8], "float32"), ["7", "8"]])
 def test_whole_numbers_have_one_text_whatever_type_pandas_gave_them(tmp_path, codes):
     _, tables = one_day(tmp_path, example_rows(FIRST, 2).assign(id=codes, country=codes))

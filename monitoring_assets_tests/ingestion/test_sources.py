@@ -63,6 +63,7 @@ def as_jsonl(frame: pd.DataFrame) -> str:
 # --- JSON lines ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "path", ["log/{day}.jsonl", "log/{day}.ndjson.gz", "log/{day}/*.jsonl", "log/**/*.ndjson", "log/*.jsonl.gz"]
 )
@@ -87,6 +88,7 @@ def line(**values) -> str:
     return json.dumps(row | {"score": 0.5, "predicted": "1", "model": "1"} | values)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("broken", ['{"id": "2"', "hello", "[1, 2]", '"text"', "7", "{'id': 1}", '{"id": 1} x', "=1+1", "\x01{"])
 def test_a_broken_line_of_json_is_quarantined_with_its_text_and_the_others_count(tmp_path, broken):
     told, tables = jsonl_day(tmp_path, [line(), broken, "", line(id="3"), "  "])
@@ -128,6 +130,7 @@ def test_a_key_that_some_lines_leave_out_is_missing_there_and_one_that_all_leave
     assert told.accepted_rows == 2  # the day keeps what it had
 
 
+@pytest.mark.slow
 def test_a_long_line_and_one_that_is_not_utf8_cost_no_other_line(tmp_path):
     (tmp_path / "log").mkdir()
     text = "x" * 10_000_000
@@ -145,6 +148,7 @@ HEADER = "id,at,amount,items,country,score,predicted,model\n"
 ROW = "{},2026-03-02 10:00,1,1,US,0.5,1,1\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("broken", "reason"),
     [
@@ -184,6 +188,7 @@ def test_a_sound_row_is_the_same_whether_its_neighbours_are_broken_or_not(tmp_pa
     assert tables["inference_log"] == alone
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(cells=st.lists(st.sampled_from(['"', '""', ",", "a b", "a", "b", '",', "'", "#"]), min_size=1, max_size=9))
 def test_a_line_is_the_row_that_duckdb_reads(shared_folder, cells):
@@ -221,6 +226,7 @@ def test_a_column_that_stands_twice_in_the_header_is_named(tmp_path):
 # --- columns that come and go, days outside ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("extension", ["parquet", "csv", "jsonl"])
 @pytest.mark.parametrize("is_glob", [False, True])
 def test_a_new_column_is_reported_on_the_day_it_comes_and_is_known_from_then_on(tmp_path, extension, is_glob):
@@ -256,6 +262,7 @@ def test_a_row_dated_outside_the_days_of_the_monitor_is_quarantined_with_its_fil
 # --- partitions in the path ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("extension", ["parquet", "csv", "jsonl"])
 @pytest.mark.parametrize("path", ["log/dt={day}/country=*/*", "log/**/*"])
 def test_columns_that_stand_in_the_path_are_columns(tmp_path, from_parquet, extension, path):
@@ -290,6 +297,7 @@ def test_an_address_without_the_extension_says_how_to_get_it_and_fetches_nothing
     assert "INSTALL httpfs" in str(told[0].unreadable)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["log/{day}.csv", "log/*.csv.gz", "log/{day}.jsonl", "log/*.parquet", "log/{day}/*.parquet"])
 def test_an_address_is_read_by_duckdb_alone(tmp_path, from_parquet, path, monkeypatch):
     """Without a network: a file system in memory, which DuckDB takes from fsspec as it takes s3 from httpfs."""
@@ -349,6 +357,7 @@ def read_paths(day, options):
     return [read_path(day, options)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reader", [read_arrow, read_batches, read_batch, read_frame, read_path, read_paths])
 def test_a_function_may_give_a_day_in_any_of_these_forms(tmp_path, from_parquet, reader):
     for day in DAYS:
@@ -401,6 +410,7 @@ def read_badly(day, options):
     return None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "reason"),
     [

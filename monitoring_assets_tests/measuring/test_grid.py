@@ -47,6 +47,7 @@ def test_no_bin_of_several_values_holds_more_than_two_thousandths_of_the_referen
     assert held[upper > lower].max(initial=0) <= 0.002
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", REFERENCES)
 @given(extra=st.lists(st.floats(allow_nan=False, allow_infinity=False), max_size=50))
 @settings(max_examples=5, deadline=None)

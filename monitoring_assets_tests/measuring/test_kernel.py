@@ -30,6 +30,7 @@ def held(histogram: Histogram) -> dict[object, float]:
     return {point: count for point, count in zip(histogram.support.tolist(), counts, strict=True) if count}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("grid", [NORMAL, FEW, COUNTS])
 @given(first=columns.filter(len), second=columns.filter(len))
 @settings(max_examples=12, deadline=None)
@@ -41,6 +42,7 @@ def test_the_profile_of_two_batches_is_the_sum_of_their_profiles(grid: object, f
     assert apart.row_count.sum() == together.row_count.sum() == len(first + second)
 
 
+@pytest.mark.slow
 @given(values=columns.filter(len), seed=st.randoms(use_true_random=False))
 @settings(max_examples=10, deadline=None)
 def test_the_order_of_rows_does_not_matter(values: list, seed: object) -> None:
@@ -50,6 +52,7 @@ def test_the_order_of_rows_does_not_matter(values: list, seed: object) -> None:
     assert held(one) == held(other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "grid"), [("numeric", NORMAL), ("numeric", FEW), ("categorical", CategoryGrid(()))])
 @given(st.lists(st.tuples(st.sampled_from([None, 0.1, 0.5, -2.0, 7.5]), st.integers(0, 4)), min_size=1, max_size=30))
 @settings(max_examples=10, deadline=None)
@@ -176,6 +179,7 @@ def test_unusable_columns_are_named() -> None:
 names = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), min_size=1, max_size=12)
 
 
+@pytest.mark.slow
 @given(
     name=names.filter(lambda name: name.casefold() not in {"day", "w"}),
     values=st.lists(st.one_of(st.none(), st.floats(), st.integers(-(2**62), 2**62).map(float)), min_size=1, max_size=20),

@@ -22,6 +22,8 @@ from monitoring_assets.monitor_spec import MonitorSpec
 from monitoring_assets.warehouse import ensure_tables, replace_days, table
 from monitoring_assets_tests.example_monitor import contents, example_spec, reference_baseline
 
+pytestmark = pytest.mark.slow
+
 FIRST = date(2026, 3, 1)
 STORED = ("profile_grids", "daily_profile")
 ROWS = 5_000

@@ -13,7 +13,7 @@ from monitoring_assets.monitor_spec import days_between
 from monitoring_assets_tests.dagster_monitor import DagsterMonitor, succeeded
 from monitoring_assets_tests.example_monitor import write_day, write_reference
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 pytest.importorskip("apprise", reason="alerts need the extra `alerts`")
 

@@ -22,7 +22,7 @@ from monitoring_assets.orchestration.arrivals import ATTEMPTS, RANGE_END, RANGE_
 from monitoring_assets_tests.dagster_monitor import QUIET, DagsterMonitor, succeeded
 from monitoring_assets_tests.example_monitor import example_rows, write_day, write_file, write_labels, write_reference
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 SENSOR = "new_log_data"
 DAYS = days_between(date(2026, 3, 10), date(2026, 3, 19))

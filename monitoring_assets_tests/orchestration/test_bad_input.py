@@ -17,6 +17,8 @@ from monitoring_assets.monitor_spec import days_between
 from monitoring_assets_tests.dagster_monitor import DagsterMonitor, failure_of, succeeded
 from monitoring_assets_tests.example_monitor import example_rows, example_spec, write_day, write_labels, write_reference
 
+pytestmark = pytest.mark.slow
+
 ROWS = 200
 GOOD, CORRUPT, EMPTY, NULLS, CONSTANT, MISSING = DAYS = days_between(date(2026, 3, 10), date(2026, 3, 15))
 REFERENCE = days_between(date(2026, 2, 20), date(2026, 2, 23))

@@ -17,7 +17,7 @@ from monitoring_assets.monitor_spec import days_between
 from monitoring_assets_tests.dagster_monitor import ALL_TABLES, DagsterMonitor, succeeded
 from monitoring_assets_tests.example_monitor import EXAMPLE, example_rows, rounded, write_day, write_labels, write_reference
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 ROWS = 600
 QUIET, DRIFTED, PATCHY, BROKEN, UNLABELLED = (date(2026, 3, day) for day in (10, 11, 12, 13, 14))

@@ -13,6 +13,8 @@ import sqlalchemy as db
 from monitoring_assets.orchestration.event_batches import stored_together
 from monitoring_assets.orchestration.resources import MonitoringHome
 
+pytestmark = pytest.mark.slow
+
 KEY = dg.AssetCheckKey(dg.AssetKey("a"), "c")
 DAYS = dg.DailyPartitionsDefinition("2026-03-01", end_date="2026-06-01")
 PARTITIONS = DAYS.get_partition_keys()

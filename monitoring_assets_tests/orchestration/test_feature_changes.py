@@ -25,7 +25,7 @@ from monitoring_assets_tests.example_monitor import (
     write_reference,
 )
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 ROWS = 120
 REFERENCE = days_between(date(2026, 2, 20), date(2026, 2, 23))

@@ -14,7 +14,7 @@ from monitoring_assets.monitor_spec import days_between
 from monitoring_assets_tests.dagster_monitor import DagsterMonitor, succeeded
 from monitoring_assets_tests.example_monitor import example_rows, write_day, write_reference
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 # The clock of the machine is real, so the days are the newest there are.
 TODAY = datetime.now(ZoneInfo("America/New_York")).date()

@@ -14,7 +14,7 @@ from monitoring_assets.monitor_spec import days_between
 from monitoring_assets_tests.dagster_monitor import DagsterMonitor, failure_of, succeeded
 from monitoring_assets_tests.example_monitor import example_rows, learnable_labels, write_day, write_labels, write_reference
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 ROWS = 60
 REFERENCE = days_between(date(2026, 2, 20), date(2026, 2, 25))

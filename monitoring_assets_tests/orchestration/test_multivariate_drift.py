@@ -15,6 +15,8 @@ from monitoring_assets.retraining.policy import triggers
 from monitoring_assets_tests.dagster_monitor import DagsterMonitor, succeeded
 from monitoring_assets_tests.example_monitor import example_rows, write_day, write_reference
 
+pytestmark = pytest.mark.slow
+
 ROWS = 600
 REFERENCE = days_between(date(2026, 2, 10), date(2026, 2, 23))
 QUIET, FLIPPED, THIN = date(2026, 3, 10), date(2026, 3, 11), date(2026, 3, 12)

@@ -11,6 +11,8 @@ from monitoring_assets.monitor_spec import days_between
 from monitoring_assets_tests.dagster_monitor import DagsterMonitor, succeeded
 from monitoring_assets_tests.example_monitor import EXAMPLE, example_rows, write_day, write_reference
 
+pytestmark = pytest.mark.slow
+
 REFERENCE = days_between(date(2026, 2, 8), date(2026, 2, 21))
 DAY = date(2026, 3, 10)
 FEATURES = EXAMPLE["features"] | {"idle": {"kind": "numeric"}, "empty": {"kind": "numeric"}, "wild": {"kind": "numeric"}}

@@ -17,7 +17,7 @@ from monitoring_assets.retraining.registry import CHALLENGER, PREVIOUS, Registry
 from monitoring_assets_tests.dagster_monitor import QUIET, DagsterMonitor, failure_of, succeeded
 from monitoring_assets_tests.example_monitor import example_rows, learnable_labels, write_day, write_labels, write_reference
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 ROWS = 120
 TRAINERS = "monitoring_assets_tests.orchestration.trainers"

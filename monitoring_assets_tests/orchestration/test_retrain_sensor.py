@@ -16,7 +16,7 @@ from monitoring_assets.warehouse import Warehouse
 from monitoring_assets_tests.dagster_monitor import DagsterMonitor, succeeded
 from monitoring_assets_tests.example_monitor import example_rows, write_day, write_labels, write_reference
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 ROWS = 200
 FIRST, SECOND, THIRD, FOURTH = days_between(date(2026, 3, 10), date(2026, 3, 13))

@@ -15,7 +15,7 @@ from monitoring_assets.monitor_spec import days_between
 from monitoring_assets_tests.dagster_monitor import DagsterMonitor, succeeded
 from monitoring_assets_tests.example_monitor import example_rows, learnable_labels, write_day, write_labels, write_reference
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 ROWS = 6_000
 REFERENCE = days_between(date(2026, 2, 20), date(2026, 2, 22))

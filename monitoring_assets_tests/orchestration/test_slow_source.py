@@ -26,6 +26,8 @@ from monitoring_assets_tests.example_monitor import (
     write_labels,
 )
 
+pytestmark = pytest.mark.slow
+
 HERE = "monitoring_assets_tests.orchestration.test_slow_source"
 LEAST = 0.3
 

@@ -6,10 +6,13 @@ from pathlib import Path
 import dagster as dg
 import numpy as np
 import pandas as pd
+import pytest
 
 from monitoring_assets.monitor_spec import days_between
 from monitoring_assets_tests.dagster_monitor import DagsterMonitor, succeeded
 from monitoring_assets_tests.example_monitor import example_rows, write_day, write_reference
+
+pytestmark = pytest.mark.slow
 
 SOUND, CONSTANT, WRONG = date(2026, 3, 10), date(2026, 3, 11), date(2026, 3, 12)
 

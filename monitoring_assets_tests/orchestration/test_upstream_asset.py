@@ -17,6 +17,8 @@ from monitoring_assets_tests.example_monitor import (
     write_day,
 )
 
+pytestmark = pytest.mark.slow
+
 ASSET = "team/predictions"
 LOG = {"asset": ASSET, "path": "made/{day}.parquet"}
 

@@ -40,6 +40,7 @@ def labels_for(scores: Array) -> Array:
     return (np.random.default_rng(1).random(len(scores)) < 0.1 + 0.5 * rank).astype(float)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weighing", WEIGHTS)
 @pytest.mark.parametrize("shape", SCORES)
 def test_the_auc_of_pooled_days_is_that_of_their_rows_within_its_bound(shape: str, weighing: str) -> None:

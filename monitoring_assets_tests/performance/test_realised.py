@@ -18,6 +18,7 @@ both_classes = st.lists(st.tuples(st.integers(0, 1), probability), min_size=2, m
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(both_classes, probability)
 def test_classification_metrics_equal_scikit_learns(rows: list[tuple[int, float]], cut: float) -> None:
@@ -43,6 +44,7 @@ def test_regression_metrics_equal_scikit_learns(rows: list[tuple[float, float]])
 weighted = st.lists(st.tuples(st.integers(0, 1), probability, st.sampled_from([0.5, 1, 3, 10])), min_size=2, max_size=40)
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(weighted.filter(lambda rows: len({row[0] for row in rows}) == 2))
 def test_weighted_classification_metrics_equal_scikit_learns(rows: list[tuple[int, float, float]]) -> None:

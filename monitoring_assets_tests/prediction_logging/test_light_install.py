@@ -54,7 +54,7 @@ def serving_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return python
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_wheel_beside_pyarrow_logs_ten_thousand_predictions(serving_image: Path, tmp_path: Path) -> None:
     done = run(serving_image, SERVING, tmp_path / "log")
     assert done.returncode == 0, done.stderr
@@ -63,7 +63,7 @@ def test_the_wheel_beside_pyarrow_logs_ten_thousand_predictions(serving_image: P
     assert 5_000 < table.num_rows < 7_500
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_monitors_yaml_needs_two_packages_more_and_the_error_names_them(serving_image: Path, tmp_path: Path) -> None:
     (tmp_path / "defs.yaml").write_text("attributes: {}")
     code = (

@@ -101,6 +101,7 @@ def serve_in_a_process(root: str, name: str) -> None:
     log_some(PredictionLogger(root, COLUMNS, flush_seconds=FOREVER), name, 100)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["spawn", "fork", "forkserver"])
 def test_processes_write_to_one_folder_and_none_overwrites_another(tmp_path, method: str) -> None:
     processes = [get_context(method).Process(target=serve_in_a_process, args=(str(tmp_path), f"p{n}")) for n in range(3)]
@@ -123,6 +124,7 @@ def test_a_forked_child_writes_its_own_rows_and_not_its_parents(tmp_path) -> Non
     assert ids(tmp_path) == sorted([f"child-{i}" for i in range(50)] + [f"parent-{i}" for i in range(100)])
 
 
+@pytest.mark.slow
 def test_forks_amid_flushes_neither_hang_nor_lose_a_row(tmp_path) -> None:
     script = """
         import threading
@@ -153,6 +155,7 @@ def test_forks_amid_flushes_neither_hang_nor_lose_a_row(tmp_path) -> None:
     assert ids(tmp_path) == sorted(expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ["pass", "sys.exit(3)", "raise RuntimeError('bug')"])
 def test_a_process_that_ends_without_close_has_written_everything(tmp_path, end: str) -> None:
     script = f"""

@@ -32,6 +32,8 @@ from monitoring_assets_tests.example_monitor import (
     write_reference,
 )
 
+pytestmark = pytest.mark.slow
+
 ROWS = 300
 REFERENCE = days_between(date(2026, 2, 18), date(2026, 2, 25))
 DAY, NEXT = date(2026, 3, 10), date(2026, 3, 11)

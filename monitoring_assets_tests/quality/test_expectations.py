@@ -189,6 +189,7 @@ def test_the_last_event_may_come_an_hour_earlier_than_ever_or_as_chance_has_it()
     assert erratic["excess"] == pytest.approx(0.5 * 2 * (0.001 ** (-1 / 2) - 1))
 
 
+@pytest.mark.slow
 def test_importing_the_package_loads_neither_great_expectations_nor_dagster():
     code = (
         "import sys, monitoring_assets.quality.daily_findings\n"

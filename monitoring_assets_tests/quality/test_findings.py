@@ -78,6 +78,7 @@ def test_a_good_day_is_ok_in_every_check():
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_missing_share_is_judged_above_the_references_own_and_shows_the_rows_ids():
     # allowed: 10 % usual + 1 %; severe above 15 %, as far as noise cannot explain it
     finding = found(evaluate_one_day(x=[None] + [1.0] * 9), "not_null", "x")
@@ -233,6 +234,7 @@ rows_of_a_day = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None)
 @given(st.lists(rows_of_a_day, min_size=1, max_size=4))
 def test_a_day_is_judged_the_same_alone_or_in_a_range(days):
@@ -328,6 +330,7 @@ def test_a_day_that_ends_early_is_moderate_and_fewer_rows_end_earlier():
     assert ending("21:59", 50).severity == "ok"
 
 
+@pytest.mark.slow
 def test_a_correlation_is_lost_when_less_than_half_is_left_beyond_noise():
     spec = make_spec({"x": {"kind": "numeric"}, "y": {"kind": "numeric"}})
     facts = ReferenceFacts(correlations={("x", "y"): Correlation(-0.8, 0.0)})

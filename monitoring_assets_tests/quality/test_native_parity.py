@@ -29,6 +29,8 @@ from monitoring_assets.warehouse import quoted, table
 from monitoring_assets_tests.quality.test_daily_findings import DAY, NEXT, judged_monitor, related
 from monitoring_assets_tests.quality.test_expectations import make_spec
 
+pytestmark = pytest.mark.slow
+
 FIRST = date(2026, 1, 1)
 FEATURES = {
     "x": {"kind": "numeric"},

@@ -16,7 +16,7 @@ from monitoring_assets.retention.compaction import compact
 from monitoring_assets.warehouse import Warehouse
 from monitoring_assets_tests.example_monitor import example_spec, example_warehouse
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 BLOCK = 262_144
 

@@ -13,7 +13,7 @@ from monitoring_assets.monitor_spec import days_between
 from monitoring_assets_tests.dagster_monitor import DagsterMonitor, failure_of, succeeded
 from monitoring_assets_tests.example_monitor import example_rows, example_spec, write_day, write_labels, write_reference
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 ROWS = 60
 DAYS = days_between(date(2026, 3, 2), date(2026, 3, 9))

@@ -18,6 +18,8 @@ from monitoring_assets.errors import ChampionMissing
 from monitoring_assets.retraining.registry import Registry
 from monitoring_assets.retraining.training import gradient_boosting, predict
 
+pytestmark = pytest.mark.slow
+
 TAGS = {"first_day": "2013-01-01", "last_day": "2013-02-28"}
 ROWS = pd.DataFrame({"country": ["NL", "BE", None, "DE"] * 50, "amount": np.arange(200.0)})
 TARGET = pd.Series([0.0, 1.0] * 100)

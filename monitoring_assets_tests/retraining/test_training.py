@@ -20,7 +20,7 @@ from monitoring_assets.retraining.training import (
     train_candidate,
 )
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 ROWS = 600
 

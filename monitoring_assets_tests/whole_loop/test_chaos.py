@@ -7,7 +7,7 @@ import pytest
 from monitoring_assets_tests.whole_loop import chaos
 from monitoring_assets_tests.whole_loop.chaos import STEPS, Snapshot, Work, check_accounts, steps_done
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture(scope="module")

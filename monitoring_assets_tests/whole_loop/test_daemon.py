@@ -14,7 +14,7 @@ from monitoring_assets_tests.whole_loop import payments
 from monitoring_assets_tests.whole_loop.conftest import Shop
 from monitoring_assets_tests.whole_loop.dagster_dev import wait_until
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 LAUNCH = """
 mutation Launch($job: JobOrPipelineSelector!, $tags: [ExecutionTag!]!) {

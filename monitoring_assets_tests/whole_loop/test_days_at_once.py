@@ -11,7 +11,7 @@ from monitoring_assets_tests.example_monitor import write_reference
 from monitoring_assets_tests.whole_loop.chaos import REFERENCE_DAYS, ROWS, Rows, Snapshot, check_accounts, put_day, snapshot
 from monitoring_assets_tests.whole_loop.day_process import DayProcess, Step
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 DAYS = days_between(date(2026, 3, 8), date(2026, 3, 15))
 
