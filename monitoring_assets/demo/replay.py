@@ -27,7 +27,10 @@ DAYS_AT_ONCE = 28
 
 @dataclass
 class Replay:
-    """The state of a replay. Everything it knows of progress is in the warehouse, so a stopped one goes on where it was."""
+    """The state of a replay. Everything it knows of progress is in the warehouse, so a stopped one goes on where it was.
+
+    `serving` is the version that serves and its model, which stays loaded as in a real service.
+    """
 
     spec: MonitorSpec
     driver: MonitorDriver
@@ -56,7 +59,9 @@ class Replay:
     def _play(self, world: World, days: list[date], report: Callable[[int, str], None]) -> None:
         champion = self.registry.champion(self.spec.name)
         version = champion.version if champion else "1"
-        world.serve(days, self.registry.load(self.spec.name), version)
+        if self.serving is None or self.serving[0] != version:
+            self.serving = (version, self.registry.load(self.spec.name))
+        world.serve(days, self.serving[1], version)
         delay = timedelta(days=self.spec.label.delay_days if self.spec.label else 0)
         due = [day - delay for day in days if day - delay >= self.spec.start_day]
         self.driver.run_days("daily", str(days[0]), str(days[-1]))

@@ -17,7 +17,7 @@ from monitoring_assets.drift.inputs import Inputs, fingerprint, read_days
 from monitoring_assets.drift.multivariate_scores import score_samples
 from monitoring_assets.drift.stored_thresholds import calibrated, store_thresholds, stored_thresholds
 from monitoring_assets.drift.thresholds import read_thresholds
-from monitoring_assets.drift.verdicts import DriftVerdict, write_verdicts
+from monitoring_assets.drift.verdicts import DriftVerdict, Row, write_verdicts
 from monitoring_assets.drift.windows import score_days
 from monitoring_assets.errors import ScoringInterrupted
 from monitoring_assets.measuring.histograms import Histogram, Key
@@ -42,9 +42,13 @@ class ScoredDays:
     left_out: Mapping[date, list[str]]
     verdicts: Mapping[date, DriftVerdict] = field(default_factory=dict)
 
-    def scores_of_days(self) -> dict[date, pd.DataFrame]:
+    def scores_of_days(self) -> dict[date, list[Row]]:
         """Each day's scores of all rows."""
-        return dict(list(self.scores[self.scores["segment"].isna()].groupby("day"))) if len(self.scores) else {}
+        whole = self.scores[self.scores["segment"].isna()] if len(self.scores) else self.scores
+        of_day: dict[date, list[Row]] = {day: [] for day in self.days}
+        for row in whole.to_dict("records"):
+            of_day[row["day"]].append(row)
+        return of_day
 
 
 def score_history(connect: Connect, spec: MonitorSpec, days: Sequence[date]) -> list[ScoredDays]:

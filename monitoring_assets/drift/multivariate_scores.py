@@ -233,7 +233,7 @@ def _read(
         f"SELECT {columns} FROM {table(spec, name)} WHERE {where} ORDER BY day, sample_key",
         params=list(parameters),
     )
-    frame: pd.DataFrame = found.to_arrow_table().to_pandas(strings_to_categorical=True)
+    frame: pd.DataFrame = found.to_arrow_table().to_pandas(strings_to_categorical=True, date_as_object=False)
     if limit is None:
         return frame
     return frame[_merged(frame, limit)].reset_index(drop=True)
@@ -247,7 +247,7 @@ def _merged(sample: pd.DataFrame, limit: int) -> np.ndarray:
 
 def _ordinals(sample: pd.DataFrame) -> np.ndarray:
     """The day of each row (N,), as days since 1970."""
-    return pd.to_datetime(sample["day"]).to_numpy("datetime64[D]").astype(int)
+    return sample["day"].to_numpy("datetime64[D]").astype(int)
 
 
 def _rows_by_day(sample: pd.DataFrame, places: np.ndarray) -> np.ndarray:

@@ -5,12 +5,14 @@ share `drift.false_alarm_rate` of quiet days, because each is set for the whole 
 own, at the same rate, with a severity of their own.
 """
 
+import math
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from typing import Any
 
 import duckdb
-import numpy as np
 import pandas as pd
 
 from monitoring_assets.monitor_spec import SEVERITIES, MonitorSpec, Severity, worst
@@ -27,6 +29,8 @@ WORDS = {
     "relation": "go together another way",
 }
 NAMES_SHOWN = 8
+# A row of `drift_scores` by column name.
+Row = dict[str, Any]
 SEGMENTS_SHOWN = 5
 
 
@@ -39,11 +43,11 @@ class DriftVerdict:
     day: date
     severity: Severity | None
     reason: str
-    moved: list[dict[str, object]] = field(default_factory=list)
+    moved: list[Row] = field(default_factory=list)
     scored_columns: int = 0
     judged_columns: int = 0
     unjudged: dict[str, str] = field(default_factory=dict)
-    segment_moves: list[dict[str, object]] = field(default_factory=list)
+    segment_moves: list[Row] = field(default_factory=list)
 
     @property
     def drifted_columns(self) -> list[str]:
@@ -58,7 +62,7 @@ class DriftVerdict:
     @property
     def segment_severity(self) -> Severity | None:
         """The worst finding in a segment; None where no segment has one."""
-        return worst([row["severity"] for row in self.segment_moves]) if self.segment_moves else None  # type: ignore[misc]
+        return worst([row["severity"] for row in self.segment_moves]) if self.segment_moves else None
 
     @property
     def overall_severity(self) -> Severity | None:
@@ -69,15 +73,18 @@ class DriftVerdict:
 
 def drift_verdicts(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: Sequence[date]) -> Iterator[DriftVerdict]:
     """One verdict per day, over all columns, windows and references. A day that could not be judged says why."""
+    names = ["segment", *SHOWN, "is_scored", "reason"]
     scores = connection.execute(
         f"SELECT day, segment, {', '.join(SHOWN)}, score IS NOT NULL AND NOT isnan(score) AS is_scored, reason "
         f"FROM {table(spec, 'drift_scores')} "
         "WHERE (segment IS NULL OR severity <> 'ok') AND day IN (SELECT unnest(?::DATE[]))",
         [list(days)],
-    ).df()
-    of_day = dict(list(scores.groupby("day")))
+    ).fetchall()
+    of_day: dict[date, list[Row]] = {}
+    for day, *values in scores:
+        of_day.setdefault(day, []).append(dict(zip(names, values, strict=True)))
     for day in days:
-        yield _verdict(day, of_day.get(pd.Timestamp(day), scores.iloc[:0]))
+        yield _verdict(day, of_day.get(day, []))
 
 
 def write_verdicts(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: Sequence[date]) -> list[DriftVerdict]:
@@ -106,10 +113,15 @@ def write_verdicts(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, day
     return verdicts
 
 
-def ranked(scores: pd.DataFrame) -> pd.DataFrame:
+def ranked(scores: Iterable[Row]) -> list[Row]:
     """Scores in the order of how bad they are: by severity, then by how many times beyond the threshold."""
-    rank = scores["severity"].map({name: level for level, name in enumerate(SEVERITIES)}).fillna(-1)
-    return scores.assign(rank=rank).sort_values(["rank", "excess"], ascending=False, kind="stable").drop(columns="rank")
+    return sorted(scores, key=_how_bad, reverse=True)
+
+
+def _how_bad(row: Row) -> tuple[int, float]:
+    severity, excess = row["severity"], row["excess"]
+    rank = -1 if severity is None else SEVERITIES.index(severity)
+    return rank, -math.inf if excess is None or math.isnan(excess) else excess
 
 
 def window_name(window_days: int, reference: str) -> str:
@@ -122,14 +134,19 @@ def window_name(window_days: int, reference: str) -> str:
     return length if reference == "baseline" else f"{length} against {reference}"
 
 
-def _verdict(day: date, rows: pd.DataFrame) -> DriftVerdict:
-    whole, segments = rows[rows["segment"].isna()], rows[rows["segment"].notna()]
-    judged = whole[whole["severity"].notna()]
-    scored, total = whole.loc[whole["is_scored"], "feature"].nunique(), judged["feature"].nunique()
+def _verdict(day: date, rows: list[Row]) -> DriftVerdict:
+    whole, segments = ([row for row in rows if (row["segment"] is not None) == within] for within in (False, True))
+    judged = [row for row in whole if row["severity"] is not None]
+    scored, total = (len({row["feature"] for row in some}) for some in ([row for row in whole if row["is_scored"]], judged))
     unjudged = _unjudged(whole)
     segment_moves = _moves(segments, ["segment", *SHOWN])
-    counted = {"scored_columns": scored, "judged_columns": total, "unjudged": unjudged, "segment_moves": segment_moves}
-    if judged.empty:
+    counted: dict[str, Any] = {
+        "scored_columns": scored,
+        "judged_columns": total,
+        "unjudged": unjudged,
+        "segment_moves": segment_moves,
+    }
+    if not judged:
         reasons = sorted(set(unjudged.values())) or ["no profile of this day"]
         reason = f"not judged: {'; '.join(reasons)}{_in_segments(segment_moves)}"
         return DriftVerdict(day, None, reason, **counted)
@@ -138,45 +155,42 @@ def _verdict(day: date, rows: pd.DataFrame) -> DriftVerdict:
         columns = _columns(moved)
         reason = f"{len(columns)} of {total} columns moved: {listed(columns, NAMES_SHOWN)}"
     else:
-        everything = total + sum(name in set(whole["feature"]) for name in unjudged)
+        everything = total + len(unjudged.keys() & {row["feature"] for row in whole})
         reason = f"quiet: {total if total == everything else f'{total} of {everything}'} columns judged"
     reason += _in_segments(segment_moves) + _not_judged(unjudged)
-    return DriftVerdict(day, worst([row["severity"] for row in moved]), reason, moved, **counted)  # type: ignore[misc]
+    return DriftVerdict(day, worst([row["severity"] for row in moved]), reason, moved, **counted)
 
 
-def _moves(rows: pd.DataFrame, shown: list[str]) -> list[dict[str, object]]:
+def _moves(rows: list[Row], shown: list[str]) -> list[Row]:
     """What is beyond its threshold, worst first: the worst method of each column, window and reference."""
-    beyond = rows[rows["severity"] != "ok"]
-    if beyond.empty:
-        return []
     by = [name for name in ("segment", "feature", "window_days", "reference") if name in shown]
-    found: list[dict[str, object]] = ranked(beyond).drop_duplicates(by)[shown].to_dict("records")
-    return found
+    found: dict[tuple[object, ...], Row] = {}
+    for row in ranked(row for row in rows if row["severity"] != "ok"):
+        found.setdefault(tuple(row[name] for name in by), {name: row[name] for name in shown})
+    return list(found.values())
 
 
-def _unjudged(whole: pd.DataFrame) -> dict[str, str]:
+def _unjudged(whole: list[Row]) -> dict[str, str]:
     """Windows of which no column was judged, if others were, and columns judged in no window, each with the reason."""
-    is_judged = np.asarray(whole["severity"].notna(), bool)
-    if is_judged.all():
-        return {}
+    by_window: dict[tuple[int, str], list[Row]] = defaultdict(list)
+    by_feature: dict[str, list[Row]] = defaultdict(list)
+    for row in whole:
+        by_window[row["window_days"], row["reference"]].append(row)
+        by_feature[str(row["feature"])].append(row)
+    windows = [window for window, rows in by_window.items() if all(row["severity"] is None for row in rows)]
     found = {}
-    windows = list(zip(whole["window_days"], whole["reference"], strict=True))
-    judged_windows = {window for window, judged in zip(windows, is_judged, strict=True) if judged}
-    for window in sorted(set(windows) - judged_windows) if judged_windows else ():
-        found[f"windows of {window_name(*window)}"] = _reason(whole[[each == window for each in windows]])
-    judged = set(whole["feature"][is_judged])
-    for feature in dict.fromkeys(whole["feature"]):
-        if feature not in judged:
-            found[str(feature)] = _reason(whole[whole["feature"] == feature])
-    return found
+    if len(windows) < len(by_window):
+        found = {f"windows of {window_name(*window)}": _reason(by_window[window]) for window in sorted(windows)}
+    unjudged = {name: rows for name, rows in by_feature.items() if all(row["severity"] is None for row in rows)}
+    return found | {name: _reason(rows) for name, rows in unjudged.items()}
 
 
-def _reason(rows: pd.DataFrame) -> str:
-    reasons = rows["reason"].dropna()
-    return str(reasons.iloc[0]).removeprefix("not judged: ") if len(reasons) else "no reason was stored"
+def _reason(rows: list[Row]) -> str:
+    reasons = (str(row["reason"]) for row in rows if row["reason"] is not None)
+    return next(reasons, "no reason was stored").removeprefix("not judged: ")
 
 
-def _columns(moves: Iterable[dict[str, object]]) -> list[str]:
+def _columns(moves: Iterable[Row]) -> list[str]:
     """Each column once, with the kind of its worst change."""
     change: dict[str, object] = {}
     for row in moves:
@@ -184,8 +198,8 @@ def _columns(moves: Iterable[dict[str, object]]) -> list[str]:
     return [f"{name} ({WORDS.get(str(kind), kind)})" for name, kind in change.items()]
 
 
-def _in_segments(moves: Sequence[dict[str, object]]) -> str:
-    of: dict[str, list[dict[str, object]]] = {}
+def _in_segments(moves: Sequence[Row]) -> str:
+    of: dict[str, list[Row]] = {}
     for row in moves:
         of.setdefault(str(row["segment"]), []).append(row)
     if not of:

@@ -142,32 +142,38 @@ def within(x: str, lower: float, upper: float) -> str:
 def count_within(
     connection: duckdb.DuckDBPyConnection,
     rows: str,
-    column: str,
-    edges: tuple[float, float],
-    grid: NumericGrid,
+    bins: Sequence[tuple[str, tuple[float, float], NumericGrid]],
     segments: Sequence[str] = (),
     weight: str | None = None,
 ) -> pa.Table:
-    """Rows of one bin, counted on a grid of its own: `day`, `segment`, `lower` and `upper` edge, `n`, maybe several for a bin.
+    """Rows of some bins, each counted on a grid of its own: `place` of the bin among them, `day`, `segment`, `lower` and `upper`
+    edge, `n`, maybe several for a finer bin.
 
-    The first grid of a column fills the 16 bits of its keys, so a finer one is counted in a query of its own, over the rows of
-    the bin [edges) alone. Its bins are cut off at those edges. The other parameters are those of `write_profiles`.
+    A bin is given as its column, its edges, and the grid that divides it, whose bins are cut off at those edges. The first grid
+    of a column fills the 16 bits of its keys, so a finer one is counted in a query of its own, over the rows of its bin alone.
+    The other parameters are those of `write_profiles`.
     """
-    x = value_expressions(connection, rows, {column: "numeric"})[column]
-    key = grid.key_sql(x) if grid.ranges else x
+    expressions = value_expressions(connection, rows, {column: "numeric" for column, _, _ in bins})
     count = "count(*)::DOUBLE" if weight is None else f"sum({quoted(weight)}::DOUBLE)"
     labels = {"NULL::VARCHAR": "true"}
     labels |= {f"{literal(name + '=')} || {quoted(name)}": f"{quoted(name)} IS NOT NULL" for name in segments}
-    parts = [
-        f"SELECT day::DATE AS day, {label} AS segment, {key} AS key, {count} AS n FROM {rows} "
-        f"WHERE {within(x, *edges)} AND {condition} GROUP BY ALL HAVING n > 0"
-        for label, condition in labels.items()
-    ]
-    found = connection.sql(" UNION ALL ".join(parts)).to_arrow_table()
-    keys = found["key"].to_numpy()
-    lower, upper = grid.bins_within(*edges)
-    at = grid.bins_of_keys(keys) if grid.ranges else grid.bins_of_values(keys)
-    return found.drop_columns("key").append_column("lower", [lower[at]]).append_column("upper", [upper[at]])
+    keys = [f"{grid.key_sql(expressions[column])}::DOUBLE" if grid.ranges else expressions[column] for column, _, grid in bins]
+    found = connection.sql(
+        " UNION ALL ".join(
+            f"SELECT {place} AS place, day::DATE AS day, {label} AS segment, {keys[place]} AS key, {count} AS n FROM {rows} "
+            f"WHERE {within(expressions[column], *edges)} AND {condition} GROUP BY ALL HAVING n > 0"
+            for place, (column, edges, _) in enumerate(bins)
+            for label, condition in labels.items()
+        )
+    ).to_arrow_table()
+    place, key = found["place"].to_numpy(), found["key"].to_numpy()
+    lower, upper = np.empty(len(key)), np.empty(len(key))
+    for number, (_, edges, grid) in enumerate(bins):
+        mine = place == number
+        low, high = grid.bins_within(*edges)
+        at = grid.bins_of_keys(key[mine].astype(int)) if grid.ranges else grid.bins_of_values(key[mine])
+        lower[mine], upper[mine] = low[at], high[at]
+    return found.drop_columns("key").append_column("lower", [lower]).append_column("upper", [upper])
 
 
 class _Groups:

@@ -4,12 +4,13 @@ A grid is refined and never replaced: the new bins lie within an old one, so new
 counting are `grid.py`'s and `kernel.py`'s; here is decided which bins are divided, and on which days.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
 import duckdb
 import numpy as np
+import pyarrow as pa
 
 from monitoring_assets.measuring.grid import BINS, NumericGrid
 from monitoring_assets.measuring.kernel import count_within, fit_numeric, within
@@ -29,6 +30,8 @@ NOISE = 3.0
 # Bins that all finer grids of a column may have together. A column that never returns to its values (a counter, a time) would
 # else get a grid per day; so it gets a dozen, and then its scores' error bound tells that it is no longer resolved.
 FINER_BINS = 16_000
+# Bins that are counted again in one query, and divided in the next: more save little, and hold more values at once.
+DIVIDED_AT_ONCE = 32
 
 
 @dataclass(frozen=True)
@@ -84,8 +87,8 @@ def refine_profiles(
         held[refinement.column] = held.get(refinement.column, 0) + refinement.size
     # A bin of a finer grid may be divided in its turn.
     while due := _due(connection, target, numeric, stored):
-        for refinement in due:
-            _divide(connection, spec, target, rows, refinement, by_version)
+        for some in _divided_at_once(spec, due):
+            _divide(connection, spec, target, rows, some, by_version)
         stored = [refinement for refinement in stored if refinement not in due]
     for column in dict.fromkeys(found[0] for found in _crowded(connection, target, numeric)):
         tried: set[tuple[float, float]] = set()
@@ -100,15 +103,15 @@ def refine_profiles(
             if refinement.divides:
                 held[column] = held.get(column, 0) + refinement.size
                 _store(connection, spec, refinement)
-                _divide(connection, spec, target, rows, refinement, by_version)
+                _divide(connection, spec, target, rows, [refinement], by_version)
                 log = watched_rows(spec, table(spec, "inference_log"))
-                _divide(connection, spec, table(spec, "daily_profile"), log, refinement, by_version=True)
+                _divide(connection, spec, table(spec, "daily_profile"), log, [refinement], by_version=True)
 
 
 def _due(
     connection: duckdb.DuckDBPyConnection, profiles: str, columns: Iterable[str], refinements: list[Refinement]
 ) -> list[Refinement]:
-    """Those whose bin is in the profiles."""
+    """Those whose bin is in the profiles, the outer ones first: what lies within another is due when that is divided."""
     if not refinements:
         return []
     present = connection.execute(
@@ -117,7 +120,12 @@ def _due(
         [list(columns)],
     ).fetchnumpy()
     bins = set(zip(*(present[name].tolist() for name in ("feature", "lower", "upper")), strict=True))
-    return [refinement for refinement in refinements if (refinement.column, refinement.lower, refinement.upper) in bins]
+    due: list[Refinement] = []
+    for each in refinements:  # by column and lower edge, the widest first
+        is_within_last = due and due[-1].column == each.column and each.upper <= due[-1].upper
+        if (each.column, each.lower, each.upper) in bins and not is_within_last:
+            due.append(each)
+    return due
 
 
 def _crowded(
@@ -141,46 +149,66 @@ def _crowded(
     ).fetchall()
 
 
+def _divided_at_once(spec: MonitorSpec, due: Sequence[Refinement]) -> Iterator[Sequence[Refinement]]:
+    """Few at a time; those of predictions, which are also counted by model version, apart from those of features."""
+    of_predictions = [each for each in due if each.column in spec.prediction.watched]
+    for some in ([each for each in due if each.column not in spec.prediction.watched], of_predictions):
+        for start in range(0, len(some), DIVIDED_AT_ONCE):
+            yield some[start : start + DIVIDED_AT_ONCE]
+
+
 def _divide(
-    connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, profiles: str, rows: str, refinement: Refinement, by_version: bool
+    connection: duckdb.DuckDBPyConnection,
+    spec: MonitorSpec,
+    profiles: str,
+    rows: str,
+    refinements: Sequence[Refinement],
+    by_version: bool,
 ) -> None:
-    """Put finer counts in the place of a bin, wherever profiles hold it and the rows still add up to what it counts."""
-    column, lower, upper = refinement.column, refinement.lower, refinement.upper
-    place = "list_position(bins, $lower)"
-    holding = f"feature = $column AND uppers[{place}] = $upper"
-    given: dict[str, object] = {"column": column, "lower": lower, "upper": upper}
-    days = connection.execute(f"SELECT DISTINCT day FROM {profiles} WHERE {holding} ORDER BY day", given).fetchall()
+    """Put finer counts in the place of bins that do not overlap, wherever profiles hold one and the rows still add up to what it
+    counts."""
+    edges = [
+        {"place": place, "feature": each.column, "lower": each.lower, "upper": each.upper}
+        for place, each in enumerate(refinements)
+    ]
+    connection.register("divided_bins", pa.Table.from_pylist(edges))
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE coarse AS SELECT p.feature, day, segment, place, lower, upper, "
+        f"counts[list_position(bins, lower)] AS n FROM {profiles} p JOIN divided_bins b ON p.feature = b.feature "
+        "WHERE uppers[list_position(bins, lower)] = upper"
+    )
+    connection.unregister("divided_bins")
+    days = connection.execute("SELECT DISTINCT day FROM coarse ORDER BY day").fetchall()
     if not days:
         return
     of_days = f"(SELECT * FROM {rows} WHERE {on_days((day for (day,) in days), 'day::DATE')})"
-    edges, segments = (lower, upper), list(spec.segments)
-    if by_version and column in spec.prediction.watched:
+    segments = list(spec.segments)
+    if by_version and refinements[0].column in spec.prediction.watched:
         of_days, segments = rows_by_version(spec, of_days), segments + version_segments(spec)
-    finer = count_within(connection, of_days, column, edges, refinement.grid, segments, spec.sampling_weight)
-    connection.register("finer", finer)
+    bins = [(each.column, (each.lower, each.upper), each.grid) for each in refinements]
+    connection.register("finer", count_within(connection, of_days, bins, segments, spec.sampling_weight))
+    same_profile = "c.feature = p.feature AND c.day = p.day AND c.segment IS NOT DISTINCT FROM p.segment"
+    same_rows = "f.place = c.place AND f.day = c.day AND f.segment IS NOT DISTINCT FROM c.segment"
     connection.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE divided AS
-        WITH coarse AS (SELECT day, segment, bins, uppers, counts, counts[{place}] AS n FROM {profiles} WHERE {holding}),
-        agreed AS (
-            SELECT c.* FROM coarse c JOIN (SELECT day, segment, sum(n) AS n FROM finer GROUP BY ALL) f
-            ON f.day = c.day AND f.segment IS NOT DISTINCT FROM c.segment WHERE abs(f.n - c.n) <= 1e-9 * c.n),
+        WITH agreed AS (
+            SELECT c.* FROM coarse c JOIN (SELECT place, day, segment, sum(n) AS n FROM finer GROUP BY ALL) f
+            ON {same_rows} WHERE abs(f.n - c.n) <= 1e-9 * c.n),
         pieces AS (
-            FROM (SELECT day, segment, unnest(bins) AS lower, unnest(uppers) AS upper, unnest(counts) AS n FROM agreed)
-            WHERE NOT (lower = $lower AND upper = $upper)
+            FROM (SELECT feature, day, segment, unnest(bins) AS lower, unnest(uppers) AS upper, unnest(counts) AS n
+                  FROM {profiles} p SEMI JOIN agreed c ON {same_profile}) p
+            ANTI JOIN agreed c ON {same_profile} AND c.lower = p.lower AND c.upper = p.upper
             UNION ALL
-            SELECT f.day, f.segment, f.lower, f.upper, sum(f.n) FROM finer f
-            JOIN agreed a ON a.day = f.day AND a.segment IS NOT DISTINCT FROM f.segment GROUP BY ALL)
-        SELECT day, segment, list(lower ORDER BY lower) AS bins, list(upper ORDER BY lower) AS uppers,
+            SELECT c.feature, c.day, c.segment, f.lower, f.upper, sum(f.n) FROM finer f JOIN agreed c ON {same_rows} GROUP BY ALL)
+        SELECT feature, day, segment, list(lower ORDER BY lower) AS bins, list(upper ORDER BY lower) AS uppers,
                list(n ORDER BY lower) AS counts, bool_and(lower = upper) AS is_exact
-        FROM pieces GROUP BY day, segment""",
-        given,
+        FROM pieces GROUP BY feature, day, segment"""
     )
     connection.unregister("finer")
     connection.execute(
-        f"UPDATE {profiles} AS p SET bins = d.bins, uppers = d.uppers, counts = d.counts, is_exact = d.is_exact "
-        "FROM divided AS d WHERE p.feature = ? AND p.day = d.day AND p.segment IS NOT DISTINCT FROM d.segment",
-        [column],
+        f"UPDATE {profiles} AS p SET bins = c.bins, uppers = c.uppers, counts = c.counts, is_exact = c.is_exact "
+        f"FROM divided AS c WHERE {same_profile}"
     )
 
 

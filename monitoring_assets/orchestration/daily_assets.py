@@ -7,6 +7,7 @@ Pure code is imported when an asset runs, not when definitions load: pandas alon
 import time
 from collections.abc import Callable
 from datetime import date, timedelta
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -20,9 +21,8 @@ from monitoring_assets.orchestration.resources import MonitoringHome, errors_for
 from monitoring_assets.warehouse import transaction
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from monitoring_assets.drift.daily_scores import ScoredDays
+    from monitoring_assets.drift.verdicts import Row
     from monitoring_assets.ingestion.delivery import Delivery
 
 # A daily asset is late when its newest partition is older than this.
@@ -133,7 +133,7 @@ def _drift_scores(spec: MonitorSpec) -> dg.AssetsDefinition:
         for part in scored:
             of_day = part.scores_of_days()
             for day in part.days:
-                shown = _drift_metadata(spec, part, day, of_day.get(day, part.scores.iloc[:0]))
+                shown = _drift_metadata(spec, part, day, of_day[day])
                 context.add_asset_metadata(shown, partition_key=day.isoformat())
         if forgotten.days:
             shown = numbers({"forgotten_days": len(forgotten.days), "forgotten_rows": forgotten.rows})
@@ -180,20 +180,30 @@ def _performance(spec: MonitorSpec) -> dg.AssetsDefinition:
             with transaction(connection):
                 measured = write_performance(connection, spec, days)
                 fill_reference_metric(connection, spec, days)
-        for day, rows in measured[measured["model_version"].isna()].groupby("day"):
-            shown: dict[str, Any] = {}
-            for length, of_window in rows.groupby("window_days"):
-                label = f"{length}_day" + ("s" if length > 1 else "")
-                shown |= numbers({f"{row.metric}_{label}": row.value for row in of_window.itertuples()})
-                first = of_window.iloc[0]
-                counted = {"rows": first["row_count"], "labelled_rows": first["labelled_rows"], "days": first["days_present"]}
-                shown |= numbers({f"{name}_{label}": value for name, value in counted.items()})
-                reasons = sorted({reason for reason in of_window["reason"] if reason})
-                if reasons:
-                    shown[f"why_not_{label}"] = "; ".join(reasons)
+        for day, shown in _performance_metadata(measured[measured["model_version"].isna()].to_dict("records")).items():
             context.add_asset_metadata(shown, partition_key=day.isoformat())
 
     return performance
+
+
+def _performance_metadata(rows: "list[Row]") -> dict[date, dict[str, Any]]:
+    """By day: each window's metrics, what they rest on, and why one has no value."""
+    found: dict[date, dict[str, Any]] = {}
+    for (day, length), some in groupby(sorted(rows, key=_window), key=_window):
+        of_window = list(some)
+        first, label = of_window[0], f"{length}_day" + ("s" if length > 1 else "")
+        counted = {"rows": first["row_count"], "labelled_rows": first["labelled_rows"], "days": first["days_present"]}
+        values = {row["metric"]: row["value"] for row in of_window} | counted
+        shown = found.setdefault(day, {})
+        shown |= numbers({f"{name}_{label}": value for name, value in values.items()})
+        reasons = sorted({row["reason"] for row in of_window if row["reason"]})
+        if reasons:
+            shown[f"why_not_{label}"] = "; ".join(reasons)
+    return found
+
+
+def _window(row: "Row") -> tuple[date, int]:
+    return row["day"], row["window_days"]
 
 
 def _add_delivery_metadata(context: dg.AssetExecutionContext, deliveries: "list[Delivery]") -> None:
@@ -214,33 +224,42 @@ def _add_delivery_metadata(context: dg.AssetExecutionContext, deliveries: "list[
         context.add_asset_metadata(shown, partition_key=delivery.day.isoformat())
 
 
-def _drift_metadata(spec: MonitorSpec, part: "ScoredDays", day: date, scores: "pd.DataFrame") -> dict[str, Any]:
+def _drift_metadata(spec: MonitorSpec, part: "ScoredDays", day: date, scores: "list[Row]") -> dict[str, Any]:
     """The day's verdict, its worst columns with a picture of the first, and each column's leading score to plot."""
     from monitoring_assets.drift.verdicts import ranked, window_name
 
     shown: dict[str, Any] = {"baseline_id": part.baseline.baseline_id} | verdict_metadata(part.verdicts[day])
     if day in part.left_out:
         shown["segments_not_judged"] = segments_left_out(spec, part.left_out[day])
-    if scores.empty:
+    if not scores:
         return shown
-    worst_first = ranked(scores)
+    worst: dict[str, Row] = {}
+    for row in ranked(scores):
+        worst.setdefault(row["feature"], row)
     columns = ["feature", "window_days", "reference", "change", "method", "score", "threshold", "excess", "severity"]
-    rows = worst_first.drop_duplicates("feature")[columns].head(5).round(6)
-    shown["worst_columns"] = as_table(rows.to_dict("records"))
-    picture = _picture(part, day, worst_first.iloc[0])
+    shown["worst_columns"] = as_table([{name: _short(row[name]) for name in columns} for row in list(worst.values())[:5]])
+    picture = _picture(part, day, next(iter(worst.values())))
     if picture is not None:
         shown["worst_column"] = dg.MetadataValue.md(picture)
     # The scores of all features together are plotted by method.
     leading = {"numeric": spec.drift.numeric_methods[0], "categorical": spec.drift.categorical_methods[0]}
     length, choice = spec.drift.comparisons[0]
-    kinds = scores["feature"].map(spec.watched_columns)
-    is_plotted = (scores["window_days"] == length) & (scores["reference"] == choice)
-    plotted = scores[is_plotted & (kinds.isna() | (scores["method"] == kinds.map(leading)))]
-    name = window_name(length, choice)
-    return shown | numbers({f"{row.method} {row.feature} ({name})": row.score for row in plotted.itertuples()})
+    name, kinds = window_name(length, choice), spec.watched_columns
+    return shown | numbers(
+        {
+            f"{row['method']} {row['feature']} ({name})": row["score"]
+            for row in scores
+            if (row["window_days"], row["reference"]) == (length, choice)
+            and (row["feature"] not in kinds or row["method"] == leading[kinds[row["feature"]]])
+        }
+    )
 
 
-def _picture(part: "ScoredDays", day: date, worst: Any) -> str | None:
+def _short(value: Any) -> Any:
+    return round(value, 6) if isinstance(value, float) else value
+
+
+def _picture(part: "ScoredDays", day: date, worst: "Row") -> str | None:
     """The column of a score in its window beside what it was compared with; None for all features together."""
     from monitoring_assets.drift.windows import reference_of
     from monitoring_assets.reporting.worst_feature import worst_feature_picture

@@ -7,8 +7,9 @@ belong elsewhere. scikit-learn is imported inside functions, because it takes a 
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from hashlib import sha256
@@ -137,13 +138,15 @@ def predict(model: Any, features: pd.DataFrame, task: Task) -> np.ndarray:
     if len(features) == 0:
         return np.empty(0)
     if task == "regression":
-        return np.asarray(model.predict(features), dtype="float64")
+        with _one_thread():
+            return np.asarray(model.predict(features), dtype="float64")
     if not hasattr(model, "predict_proba"):
         raise TrainerUnusable(f"a classifier needs predict_proba, and {type(model).__name__} has none: choose another trainer")
     classes = list(model.classes_)
     if 1 not in classes:
         raise TrainerUnusable(f"the model must know class 1, it knows {classes}: train it on labels 0 and 1")
-    return np.asarray(model.predict_proba(features), dtype="float64")[:, classes.index(1)]
+    with _one_thread():
+        return np.asarray(model.predict_proba(features), dtype="float64")[:, classes.index(1)]
 
 
 def cross_validated_predictions(
@@ -197,12 +200,23 @@ def cross_validated_predictions(
 def _on_one_thread(
     trainer: Trainer, features: pd.DataFrame, target: pd.Series, task: Task, weights: pd.Series | None = None
 ) -> Any:
-    """Train without OpenMP's own threads: models are trained side by side, and on a few thousand rows its threads mostly wait."""
+    given = {"sample_weight": weights} if weights is not None and takes_weights(trainer) else {}
+    with _one_thread():
+        return trainer(features, target, task, **given)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Without OpenMP's own threads: models are trained and asked side by side, and on some ten thousand rows its threads mostly
+    wait for each other, which costs a fit on a busy machine twenty times its processor time.
+
+    The limit holds for libraries that are loaded already, so scikit-learn's is loaded first.
+    """
+    import sklearn.ensemble  # noqa: F401
     from threadpoolctl import threadpool_limits
 
-    given = {"sample_weight": weights} if weights is not None and takes_weights(trainer) else {}
     with threadpool_limits(1, user_api="openmp"):
-        return trainer(features, target, task, **given)
+        yield
 
 
 def train_candidate(

@@ -1,5 +1,6 @@
 """Laws of training: what the default trainer survives, and what honest means."""
 
+import os
 import subprocess
 import sys
 from datetime import date
@@ -55,6 +56,39 @@ def test_importing_the_modules_loads_neither_mlflow_nor_scikit_learn() -> None:
         "print(sorted({'mlflow', 'sklearn', 'dagster', 'skops'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_the_first_model_of_a_process_is_trained_and_asked_on_one_thread_too() -> None:
+    code = """
+import pandas as pd
+from monitoring_assets.retraining.training import train_candidate
+
+seen = []
+
+class Model:
+    classes_ = [0, 1]
+
+    def predict_proba(self, features):
+        note_threads()
+        return pd.DataFrame({0: 0.5, 1: features["x"]}).to_numpy()
+
+def note_threads():
+    import sklearn.ensemble  # loads OpenMP, as the default trainer does
+    from threadpoolctl import threadpool_info
+    seen.extend(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "openmp")
+
+def train(features, target, task):
+    note_threads()
+    return Model()
+
+days = pd.Series(pd.date_range("2026-01-01", periods=4).repeat(5))
+x = pd.Series([0.0, 1.0] * 10)
+train_candidate(train, pd.DataFrame({"x": x}), x, days, "classification", minimum_rows=1)
+print(len(seen) >= 7, set(seen))
+"""
+    environment = os.environ | {"OMP_NUM_THREADS": "3"}
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert found.stdout == "True {1}\n"
 
 
 @pytest.mark.parametrize(
