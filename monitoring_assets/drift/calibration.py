@@ -8,6 +8,7 @@ Applying thresholds is in `thresholds.py`.
 
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,7 +18,7 @@ from monitoring_assets.drift import scores as engine
 from monitoring_assets.drift.day_to_day import DEGREES, Persistence, Variation, persistence, variation
 from monitoring_assets.drift.distances import Array
 from monitoring_assets.drift.thresholds import to_effect
-from monitoring_assets.drift.windows import weekdays_of_windows
+from monitoring_assets.drift.windows import THREADS, weekdays_of_windows
 from monitoring_assets.measuring.histograms import Histogram, Key
 from monitoring_assets.monitor_spec import Drift, MonitorSpec, ReferenceChoice
 
@@ -59,13 +60,18 @@ def calibrate(reference: Mapping[Key, Histogram], spec: MonitorSpec, baseline_id
         family_of(spec.drift, [days.kind for (segment, _), days in watched.items() if (segment is not None) == within], within)
         for within in (False, True)
     )
-    rows: list[dict[str, object]] = []
-    for (segment, feature), days in watched.items():
+
+    def rows_of(key: Key) -> list[dict[str, object]]:
+        (segment, feature), days = key, watched[key]
         digest = hashlib.sha256(f"{baseline_id}/{segment}/{feature}".encode()).digest()
         generator = np.random.default_rng(int.from_bytes(digest[:8], "little"))
         family = of_whole if segment is None else of_segments
         found = _calibrate_column(coarsened(days), spec.drift.methods(days.kind), comparisons, family, generator)
-        rows += [{"baseline_id": baseline_id, "segment": segment, "feature": feature} | row for row in found]
+        return [{"baseline_id": baseline_id, "segment": segment, "feature": feature} | row for row in found]
+
+    # Drawing and scoring days is numpy's work, for which it lets go of Python's lock.
+    with ThreadPoolExecutor(THREADS) as pool:
+        rows = [row for found in pool.map(rows_of, watched) for row in found]
     return pd.DataFrame(rows).astype({"segment": "object"}) if rows else pd.DataFrame()
 
 
