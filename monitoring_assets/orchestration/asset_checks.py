@@ -43,8 +43,6 @@ class DayResult:
 
 # Dagster's storage returns at most this many event records at once.
 RECORDS_AT_ONCE = 1000
-# Results of checks stored in one transaction: long enough to be cheap, short enough that another run hardly waits.
-EVENTS_TOGETHER = 250
 
 Evaluate = Callable[[duckdb.DuckDBPyConnection, MonitorSpec, list[date]], Iterator[DayResult]]
 
@@ -226,11 +224,10 @@ def _dagster_severity(severity: Severity | None) -> dg.AssetCheckSeverity:
 
 def _log_each_day(context: dg.AssetCheckExecutionContext, key: dg.AssetKey, results: Sequence[DayResult]) -> None:
     targets = _newest_materialisations(context.instance, key, sorted({result.day.isoformat() for result in results}))
-    for start in range(0, len(results), EVENTS_TOGETHER):
-        with stored_together(context.instance):
-            for result in results[start : start + EVENTS_TOGETHER]:
-                # Accepted since 1.6 and what Dagster itself does, though its annotation leaves it out.
-                context.op_execution_context.log_event(_evaluation(key, result, targets))  # type: ignore[arg-type]
+    with stored_together(context.instance, context.run.run_id):
+        for result in results:
+            # Accepted since 1.6 and what Dagster itself does, though its annotation leaves it out.
+            context.op_execution_context.log_event(_evaluation(key, result, targets))  # type: ignore[arg-type]
 
 
 def _evaluation(

@@ -4,8 +4,10 @@ What is simulated (the model serving, the truth arriving) belongs to the caller;
 """
 
 import dagster as dg
+from dagster._core.utils import make_new_run_id
 
 from monitoring_assets.monitor_spec import MonitorSpec
+from monitoring_assets.orchestration.event_batches import events_in_batches
 from monitoring_assets.orchestration.jobs import DAILY_ASSETS, LABEL_ASSETS
 from monitoring_assets.orchestration.resources import MONITORING_HOME
 
@@ -52,11 +54,18 @@ class MonitorDriver:
         return bool(result.run_requests)
 
     def _run(self, job: dg.JobDefinition, tags: dict[str, str], selection: list[dg.AssetKey] | None) -> None:
-        result = job.execute_in_process(
-            instance=self.instance, tags=tags, asset_selection=selection, raise_on_error=True, run_config=QUIET
-        )
+        run_id = make_new_run_id()
+        with events_in_batches(self.instance, run_id):
+            result = job.execute_in_process(
+                instance=self.instance,
+                run_id=run_id,
+                tags=tags,
+                asset_selection=selection,
+                raise_on_error=True,
+                run_config=QUIET,
+            )
         if not result.success:
-            raise RuntimeError(f"run {result.run_id} of {job.name} failed; its events are in the Dagster UI")
+            raise RuntimeError(f"run {run_id} of {job.name} failed; its events are in the Dagster UI")
 
 
 def _range_tags(first_day: str, last_day: str) -> dict[str, str]:

@@ -11,7 +11,7 @@ import duckdb
 from monitoring_assets.chosen_warehouse import warehouse_in
 from monitoring_assets.errors import PermanentError, TransientError, WarehouseLocked
 from monitoring_assets.monitor_spec import MonitorSpec
-from monitoring_assets.orchestration.event_batches import files_held_open
+from monitoring_assets.orchestration.event_batches import events_in_batches
 from monitoring_assets.warehouse import LOCK_PATIENCE_SECONDS, AnyWarehouse, Scope
 
 # Warehouses, and the specs whose tables are known to be in them.
@@ -30,11 +30,11 @@ class MonitoringHome(dg.ConfigurableResource):
 
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["MonitoringHome"]:
-        """For the length of a run in this process the files of its events are held open."""
+        """While a run goes on in this process, its events are stored in batches."""
         if context.run is None or context.instance is None:  # a sensor's, or a test's
             yield self
         else:
-            with files_held_open(context.instance, context.run.run_id):
+            with events_in_batches(context.instance, context.run.run_id):
                 yield self
 
     @property
