@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import duckdb
 
-from monitoring_assets.comparison.contents import Contents, contents
+from monitoring_assets.comparison.contents import Contents, contents, with_times
 from monitoring_assets.comparison.row_labels import row_label
 from monitoring_assets.errors import ColumnUnusable, ComparisonImpossible
 from monitoring_assets.ingestion.contract import typed_sql
@@ -64,14 +64,14 @@ def common_columns(
     _refuse_unknown(reference, current, kinds, weight)
     chosen = Chosen(schema=_on_one_side(reference, current) if features is None else {})
     names = [n for n in (wanted if features is not None else reference.columns) if n in current.columns and n != weight]
-    held = [contents(connection, table, names) for table in (reference, current)]
+    tables, held = _opened(connection, (reference, current), names)
     contradictions: list[str] = []
     labels: dict[str, tuple[Column, str]] = {}
     for name in names:
         sides = held[0][name], held[1][name]
-        found = _column((reference, current), name, sides, kinds.get(name))
+        found = _column(tables, name, sides, kinds.get(name))
         if isinstance(found, Column):
-            label = row_label(connection, (reference, current), name, sides) if name not in kinds else None
+            label = row_label(connection, tables, name, sides) if name not in kinds else None
             if label is None:
                 chosen.columns.append(found)
             else:
@@ -83,10 +83,11 @@ def common_columns(
         else:
             chosen.left_out[name] = found
     if contradictions:
+        number = f"{len(contradictions)} columns hold" if len(contradictions) > 1 else "1 column holds"
         raise ComparisonImpossible(
-            f"{len(contradictions)} column(s) hold something else on either side: {'; '.join(contradictions)}. Correct the "
-            "values, name the columns to compare (`features=`, --features), or take these as categories (`categorical=`, "
-            "--categorical)"
+            f"{number} values of another kind in the current table than in the reference: {'; '.join(contradictions)}. Correct "
+            "the values, name only the columns to compare (`features=`, --features), or compare these as categories "
+            "(`categorical=`, --categorical)"
         )
     if chosen.columns:
         chosen.left_out |= {name: f"{why}; name it in `features` (--features) to compare it" for name, (_, why) in labels.items()}
@@ -104,6 +105,19 @@ def common_columns(
 
 
 _WHERE = {"gone": "only in the reference", "new": "only in the current table"}
+
+
+def _opened(
+    connection: duckdb.DuckDBPyConnection, tables: tuple[Table, Table], names: Sequence[str]
+) -> tuple[tuple[Table, Table], tuple[dict[str, Contents], dict[str, Contents]]]:
+    """The tables and what their columns hold; text where the other side has times is read as times, if all of it is."""
+    one, other = (contents(connection, table, names) for table in tables)
+    read = []
+    for table, side, opposite in ((tables[0], one, other), (tables[1], other, one)):
+        doubtful = [name for name in names if side[name].family == "text" and opposite[name].family == "time"]
+        read.append(with_times(connection, table, doubtful) if doubtful else table)
+        side.update(contents(connection, read[-1], [name for name in doubtful if read[-1].types[name] != table.types[name]]))
+    return (read[0], read[1]), (one, other)
 
 
 def _notes(columns: Sequence[Column], held: Sequence[Mapping[str, Contents]]) -> list[str]:

@@ -197,9 +197,9 @@ def _score_together(
     methods: list[MultivariateMethod],
     rate: float,
 ) -> list[dict[str, object]]:
-    short = _too_few(*rows)
-    if short:
-        return [_unscored(method, short) for method in methods]
+    reason = _too_few(*rows)
+    if reason:
+        return [_unscored(method, reason) for method in methods]
     table = compare_samples(drawn[0], drawn[1], {column.name: column.kind for column in columns}, methods, rate=rate)
     return [
         _unscored(row["method"], row["reason"])
@@ -212,9 +212,11 @@ def _score_together(
 
 
 def _score_column(reference: Histogram, current: Histogram, methods: Sequence[str], rate: float) -> list[dict[str, object]]:
-    short = _too_few(reference, current)
-    if short:
-        return [_unscored(method, short) for method in methods]
+    reason = _too_few(reference, current)
+    if reason is None and not reference.counts.any() and not current.counts.any():
+        reason = "all values are missing on both sides"
+    if reason is not None:
+        return [_unscored(method, reason) for method in methods]
     pair = Comparison.of(reference, current)
     found = {method: tuple(float(values[0]) for values in pair.apply(method)) for method in methods}
     thresholds = shuffled_thresholds(pair, {method: score for method, (score, _, _) in found.items()}, rate)

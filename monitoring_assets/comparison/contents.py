@@ -4,8 +4,8 @@ Judged by its type, and of text by its values. Whether the two sides go together
 """
 
 import re
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 
 import duckdb
 import pyarrow as pa
@@ -68,6 +68,16 @@ def contents(connection: duckdb.DuckDBPyConnection, table: Table, names: Collect
         is_nothing = family == "text" and counted[0] == 0
         found[name] = Contents("nothing" if is_nothing else family, values.get(name, pa.chunked_array([[]], pa.null())), *counted)
     return found
+
+
+def with_times(connection: duckdb.DuckDBPyConnection, table: Table, names: Sequence[str]) -> Table:
+    """The table with those of its text columns as times whose every value is one: JSON has no times, only their text."""
+    times = {name: f"TRY_CAST(CAST({table.sql[name]} AS VARCHAR) AS TIMESTAMPTZ)" for name in names}
+    wanted = ", ".join(f"count({table.sql[name]}) = count({x})" for name, x in times.items())
+    are_times = connection.execute(f"SELECT {wanted or 'true'} FROM {table.relation}").fetchall()[0]
+    kept = {name: x for (name, x), is_time in zip(times.items(), are_times, strict=False) if is_time}
+    types = dict.fromkeys(kept, "TIMESTAMP WITH TIME ZONE")
+    return replace(table, sql={**table.sql, **kept}, types={**table.types, **types}) if kept else table
 
 
 def _is_plain_text(values: pa.ChunkedArray) -> bool:

@@ -5,6 +5,7 @@ Whether it changed enough to matter is `thresholds.py`'s to say; this only names
 
 import numpy as np
 
+from monitoring_assets.drift import distances
 from monitoring_assets.drift.distances import Array
 from monitoring_assets.drift.scores import Comparison
 
@@ -16,8 +17,9 @@ SHIFT_SHARE = 0.7
 def kinds_of_change(pair: Comparison) -> np.ndarray:
     """For each window (D,) one of `KINDS`, or None where a side has no rows.
 
-    Missing: the missing share changed more than half as much as the values did (total variation). New category: values the
-    reference has not seen make up more than half of that change. Else, for a numeric column, a shift when its mean moved
+    Missing: the missing share changed more than half as much as the values did (total variation; of numbers over the reference's
+    deciles, as single values hardly ever repeat). New category: values the reference has not seen make up more than half of that
+    change. Else, for a numeric column, a shift when its mean moved
     by most of the way its values moved; all other changes are of shape, such as spread, or which categories are common.
     """
     rows = [
@@ -26,7 +28,8 @@ def kinds_of_change(pair: Comparison) -> np.ndarray:
     ]
     missing = np.abs(pair.current_missing / np.maximum(rows[1], 1) - pair.reference_missing / np.maximum(rows[0], 1))
     expected, shares = pair.shares
-    moved = np.abs(shares - expected).sum(axis=-1) / 2
+    grouped = [np.nan_to_num(distances.shares(side[:, :-1])) for side in pair.grouped(10)]
+    moved = np.abs(grouped[1] - grouped[0]).sum(axis=-1) / 2
     new = (shares * (pair.reference == 0)).sum(axis=-1)
     if pair.kind == "numeric":
         kinds = np.where(_is_shift(pair.positions, shares - expected), "shift", "shape").astype(object)

@@ -10,6 +10,7 @@ import gzip
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -20,6 +21,7 @@ import pyarrow.parquet as pq
 
 from monitoring_assets.errors import ColumnUnusable, ComparisonImpossible, SourceUnreadable
 from monitoring_assets.ingestion.files import DELIMITERS, SOURCE_FILE, csv_dialect, error_text, listed
+from monitoring_assets.ingestion.text_faults import text_fault
 from monitoring_assets.warehouse import quoted
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ NO_VALUE = "nullstr = ['', 'NA', 'N/A', 'NULL', 'null', 'None']"
 MISSING_MARKS = (
     "", "-", "--", ".", "?", "na", "n/a", "n.a.", "#n/a", "<na>", "nan", "nat", "nil", "null", "(null)", "none", "missing",
 )  # fmt: skip
-CSV_ENDINGS, JSON_ENDINGS = (".csv", ".tsv", ".txt"), (".jsonl", ".ndjson")
+CSV_ENDINGS, JSON_ENDINGS = (".csv", ".tsv", ".txt"), (".jsonl", ".ndjson", ".json")
 
 
 @dataclass(frozen=True)
@@ -159,9 +161,28 @@ def _open_files(connection: duckdb.DuckDBPyConnection, role: str, paths: Sequenc
                 relation = _json_lines(connection, role, files)
         described = connection.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()
     except (duckdb.Error, pa.ArrowException, OSError, EOFError, UnicodeError, csv.Error) as error:
-        raise SourceUnreadable(f"the {role} {name} cannot be read: {error_text(error)}. Correct the file.") from None
+        fault = _text_fault(kinds[files[0]], files)
+        if fault is not None:
+            raise SourceUnreadable(f"the {role} {fault}") from None
+        raise SourceUnreadable(f"the {role} {name} cannot be read: {error_text(error).rstrip(' .')}. Correct the file.") from None
     types = {row[0]: row[1] for row in described if row[0] != SOURCE_FILE}
+    if kinds[files[0]] == "JSON lines" and list(types) == ["json"]:
+        # DuckDB's name for lines that are no objects, or none at all.
+        raise SourceUnreadable(f'the {role} {name} holds no JSON objects; a line such as {{"amount": 1}} per row was expected')
     return Table(role, name, relation, {column: quoted(column) for column in types}, types)
+
+
+def _text_fault(kind: str, files: Sequence[str]) -> str | None:
+    if kind == "Parquet":
+        return None
+    try:
+        delimiters = [_header(files[0])[0] if kind == "CSV" else None]
+    except (OSError, EOFError, UnicodeError, csv.Error):
+        delimiters = [","]
+    try:
+        return text_fault(_opened, files, *delimiters)
+    except (OSError, EOFError):
+        return None
 
 
 def _files(role: str, path: str) -> list[str]:
@@ -189,10 +210,10 @@ def _kind(role: str, file: str) -> str:
     with open(file, "rb") as opened:
         is_parquet = opened.read(4) == b"PAR1"
     if not is_parquet:
-        others = (
-            "" if name.endswith((".parquet", ".pq")) else ", and CSV (.csv, .csv.gz) or JSON lines (.jsonl, .jsonl.gz) neither"
+        what = "is not a Parquet file" if name.endswith((".parquet", ".pq")) else "is neither Parquet, CSV nor JSON lines"
+        raise SourceUnreadable(
+            f"the {role} {file} {what}; convert it, or name it by what it holds: .parquet, .csv, .csv.gz, .jsonl or .jsonl.gz"
         )
-        raise SourceUnreadable(f"the {role} {file} is not a Parquet file{others}")
     return "Parquet"
 
 
@@ -211,15 +232,24 @@ def _csv(connection: duckdb.DuckDBPyConnection, role: str, files: Sequence[str])
     delimiters = {delimiter for delimiter, _ in headers.values()}
     if len(delimiters) > 1:
         raise SourceUnreadable(f"the {role}: its CSV files have different delimiters, {' and '.join(sorted(delimiters))}")
-    scan = f"read_csv({_scanned(files)}, {csv_dialect(*delimiters)}, sample_size = -1, union_by_name = true, {NO_VALUE})"
+    options = f"{csv_dialect(*delimiters)}, sample_size = -1, union_by_name = true, {NO_VALUE}"
+    scan = f"read_csv({_scanned(files)}, {options})"
+    if delimiters == {";"}:
+        # Where ; separates values, the decimals may have a comma: as whichever makes more numbers.
+        scan = max((scan, f"read_csv({_scanned(files)}, {options}, decimal_separator = ',')"), key=partial(_numbers, connection))
     connection.execute(f"CREATE TEMP TABLE {role}_rows AS SELECT * EXCLUDE ({SOURCE_FILE}) FROM {scan}")
     return f"{role}_rows"
+
+
+def _numbers(connection: duckdb.DuckDBPyConnection, scan: str) -> int:
+    """How many columns of a scan are numbers."""
+    return sum(row[1] in {"DOUBLE", "BIGINT"} for row in connection.execute(f"DESCRIBE SELECT * FROM {scan}").fetchall())
 
 
 def _json_lines(connection: duckdb.DuckDBPyConnection, role: str, files: Sequence[str]) -> str:
     """All rows in a temporary table, for the reason CSV has one. A column of numbers and texts is text, as in CSV."""
     scan = (
-        f"read_json({_scanned(files)}, format = 'newline_delimited', sample_size = -1, union_by_name = true, "
+        f"read_json({_scanned(files)}, format = '{_json_format(files)}', sample_size = -1, union_by_name = true, "
         "hive_partitioning = false)"
     )
     types = {row[0]: row[1] for row in connection.execute(f"DESCRIBE SELECT * FROM {scan}").fetchall()}
@@ -227,6 +257,15 @@ def _json_lines(connection: duckdb.DuckDBPyConnection, role: str, files: Sequenc
     mixed = ", ".join(f"{quoted(name)} ->> '$' AS {quoted(name)}" for name, found in types.items() if found == "JSON")
     connection.execute(f"CREATE TEMP TABLE {role}_rows AS SELECT *{f' REPLACE ({mixed})' if mixed else ''} FROM {scan}")
     return f"{role}_rows"
+
+
+def _json_format(files: Sequence[str]) -> str:
+    """What programs save as .json may be one array of rows."""
+    is_array = []
+    for file in files:
+        with _opened(file) as lines:
+            is_array.append(file.lower().removesuffix(".gz").endswith(".json") and lines.read(1_000).lstrip().startswith("["))
+    return "array" if all(is_array) else "newline_delimited"
 
 
 def _header(file: str) -> tuple[str, list[str]]:
@@ -255,6 +294,6 @@ def _refuse_twice(role: str, where: str, names: Iterable[str], ignoring_case: bo
     twice = [name for name in kept if counted[name.casefold() if ignoring_case else name] > 1]
     if twice:
         raise ColumnUnusable(
-            f"{where}: columns with the same name{' but for upper and lower case' if ignoring_case else ''}: "
+            f"{where}: columns with the same name{' but for upper and lower case' if len(set(twice)) > 1 else ''}: "
             f"{', '.join(map(repr, twice[:10]))}; rename or drop all but one"
         )
