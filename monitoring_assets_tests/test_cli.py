@@ -75,6 +75,7 @@ def test_the_page_is_written_or_the_reason_told(files: dict[str, str], tmp_path:
     assert "cannot be written: No such file" in err
 
 
+@pytest.mark.slow
 def test_progress_is_shown_on_a_terminal_and_nowhere_else(files: dict[str, str]) -> None:
     command = [sys.executable, "-m", "monitoring_assets.cli", "drift", files["one"], files["moved"]]
     plain = subprocess.run(command, capture_output=True, text=True, check=False)

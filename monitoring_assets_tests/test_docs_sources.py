@@ -58,6 +58,7 @@ def write_as(path: Path, frame: pd.DataFrame) -> None:
         frame.assign(at=frame["at"].astype("string")).to_json(path, orient="records", lines=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("log", FILES, ids=lambda log: log["path"])
 def test_an_example_of_files_reads_what_lies_there(tmp_path, expected, log):
     for day in DAYS:

@@ -1,6 +1,6 @@
 """Making baselines: from a reference's rows, or from profiles and cross-validated predictions when a model is retrained.
 
-A baseline is kept as its daily profiles, so its day-to-day variation stays known. Which one counts on a day is `in_force.py`'s.
+A baseline is stored as daily profiles, so its day-to-day variation stays known. `in_force.py` says which one counts on a day.
 """
 
 import hashlib
@@ -55,14 +55,14 @@ def build_candidate_baseline(
     """Make the baseline a candidate would bring: the profiles of its training days, and of its cross-validated predictions.
 
     `predictions` holds one row per training row: `day`, the prediction column, the segment columns, the sampling weight
-    where the monitor has one. The features' profiles are
-    those the training days already have; no raw row is read. It is not in force before `put_in_force`.
+    where the monitor has one. The features' profiles are those the training days already have; no raw row is read. It is not
+    in force before `put_in_force`.
     """
     _stage(connection, spec)
     first, last = predictions["day"].min(), predictions["day"].max()
     columns, rows = dict.fromkeys(spec.prediction.watched, "numeric"), watched_rows(spec, "candidate_predictions")
     names = ", ".join(PROFILE_COLUMNS)
-    # Only what the monitor declares now: the tables also keep features it no longer asks for.
+    # Only features the monitor declares now; the tables also keep those it no longer asks for.
     sampled = ", ".join(quoted(column) for column in tables_of(spec)["daily_sample"])
     connection.register("candidate_predictions", predictions)
     with transaction(connection):
@@ -92,7 +92,7 @@ def build_candidate_baseline(
         write_profiles(connection, "staged_profiles", rows, columns, grids, spec.segments, spec.sampling_weight)
         refine_profiles(connection, spec, "staged_profiles", rows, columns)
         connection.unregister("candidate_predictions")
-        # A retried run brings the baseline of the same version again: in place of its first try, never of one in force.
+        # A retried run makes the baseline of the same version again. It replaces the first try, but never one in force.
         earlier = select_baselines(connection, spec, "model_version = ?", [model_version])
         if any(baseline.valid_from for baseline in earlier):
             return next(baseline for baseline in earlier if baseline.valid_from)

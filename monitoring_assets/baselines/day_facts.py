@@ -1,6 +1,6 @@
-"""What profiles of single columns cannot tell of a baseline's days: how its features go together, and when its events end.
+"""Facts about a baseline's days that profiles of single columns do not hold: correlations, and the hour of the last event.
 
-Only the baseline's own rows are read, once, when it is made. What a day is expected to be is learnt in `quality/facts.py`.
+Only the baseline's own rows are read, once, when it is made. `quality/facts.py` learns from them what to expect of a day.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ import pyarrow as pa
 from monitoring_assets.monitor_spec import MonitorSpec
 from monitoring_assets.warehouse import quoted, table
 
-# Weaker pairs are not kept: nothing is expected of them.
+# Weaker pairs are not kept, because nothing is expected of them.
 WEAKEST_KEPT = 0.3
 # Rows times pairs read for correlations: about a second. Larger baselines are sampled, smaller ones read whole.
 BUDGET = 100_000_000
@@ -23,7 +23,7 @@ Pair = tuple[str, str]
 
 
 def write_day_facts(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, baseline_id: str, rows: str) -> None:
-    """Keep the facts of the days of a relation that holds `day`, the event time and the features, as the baseline's."""
+    """Store the facts of a relation's days as the baseline's. The relation holds `day`, the event time and the features."""
     target = table(spec, "baseline_facts")
     connection.execute(
         f"INSERT INTO {target} BY NAME SELECT ?::VARCHAR AS baseline_id, day, 'hours_before_end' AS fact, "
@@ -55,7 +55,7 @@ def write_day_facts(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, ba
 
 
 def copy_first_facts(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, baseline_id: str, first: date, last: date) -> None:
-    """Give a baseline the facts of days that only the first baseline knows: those before the log began."""
+    """Copy the facts of days before the log began to a baseline; only the first baseline has them."""
     target = table(spec, "baseline_facts")
     connection.execute(
         f"INSERT INTO {target} BY NAME SELECT * REPLACE (?::VARCHAR AS baseline_id) FROM {target} WHERE baseline_id = "

@@ -1,7 +1,7 @@
-"""Which baseline counts on a day, and since when: a promotion puts one in force, a refusal discards it.
+"""The baseline in force on a day: a promotion puts a baseline in force, a refusal discards it.
 
-A baseline counts from `valid_from` on. A day is always scored against the baseline that was in force on it, so scoring history
-again gives the same table. Making baselines is `building.py`'s.
+A baseline counts from `valid_from` on. A day is always scored against the baseline in force on that day, so scoring history
+again gives the same table. `building.py` makes baselines.
 """
 
 from collections.abc import Sequence
@@ -31,12 +31,12 @@ class Baseline:
 
 
 def put_in_force(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, model_version: str, valid_from: date) -> Baseline:
-    """Let the baseline of a promoted model count from a day on. Repeating it changes nothing.
+    """Put the baseline of a promoted model in force from a day on. Repeating it changes nothing.
 
     Raises
     ------
     BaselineMissing
-        When the model brought no baseline.
+        When no baseline was made with the model.
     """
     found = select_baselines(connection, spec, "model_version = ?", [model_version])
     if not found:
@@ -49,7 +49,7 @@ def put_in_force(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, model
 
 
 def discard_candidate_baseline(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, model_version: str) -> None:
-    """Forget the baseline of a refused candidate."""
+    """Delete the baseline of a refused candidate."""
     with transaction(connection):
         where = f"(SELECT baseline_id FROM {table(spec, 'baselines')} WHERE model_version = ? AND valid_from IS NULL)"
         for name in ("baseline_profiles", "baseline_sample", "baseline_facts"):
@@ -62,7 +62,7 @@ def discard_candidate_baseline(connection: duckdb.DuckDBPyConnection, spec: Moni
 def baselines_in_force(
     connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: Sequence[date]
 ) -> list[tuple[Baseline, list[date]]]:
-    """Each baseline with the days it judges: of those valid on a day, the latest made.
+    """Each baseline with the days on which it is in force: of those valid on a day, the latest made.
 
     Raises
     ------

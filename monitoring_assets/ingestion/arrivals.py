@@ -1,7 +1,7 @@
 """Which days of a file source have new, changed or vanished files, compared with what the warehouse has read of them.
 
-The table `arrivals` is written by the reading itself (`note_read`, in the transaction that stores the rows), so whatever was
-killed or has failed before that is still new. Nothing is requested and no row is stored here.
+`note_read` writes the table `arrivals` in the transaction that stores the rows, so a file whose reading was killed or failed is
+still new. Nothing is requested and no row is stored here.
 """
 
 import glob
@@ -24,8 +24,8 @@ from monitoring_assets.sql_text import on_days
 from monitoring_assets.warehouse import table, transaction
 
 DAY_DIGITS = "-".join("[0-9]" * digits for digits in (4, 2, 2))
-# Looking into the files of a glob for their days may take this long a tick; the rest waits for the next. A Parquet file takes
-# about 5 ms.
+# Seconds a tick may spend on finding the days of a glob's files; the rest waits for the next tick. A Parquet file takes about 5
+# ms.
 INSPECTION_SECONDS = 15.0
 
 
@@ -72,7 +72,7 @@ def find_files(spec: MonitorSpec, source: Source) -> list[ArrivedFile]:
 def files_of_days(
     connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, source: Source, days: Sequence[date]
 ) -> list[ArrivedFile]:
-    """The files that a reading of these days will look at, as they are before it. None for a source that is not watched."""
+    """The files that hold these days, as they are before a reading. None for a source that is not watched."""
     if not source.is_watched:
         return []
     asked: Sequence[date | None] = days if source.is_per_day else [None]
@@ -90,8 +90,8 @@ def news_of(
 ) -> News:
     """Compare the files that are there with what was read.
 
-    A day counts when it is over in the monitor's time zone, and all its files have been left alone for `settle_seconds`. Nothing
-    is said of `skipped` days, whose files were not listed.
+    A day counts when it is over in the monitor's time zone, and all its files have been left alone for `settle_seconds`.
+    `skipped` days, whose files were not listed, are left out.
     """
     last = last_day_over(spec, now)
     settle, now_ns = source.settle_seconds * 1e9, now.timestamp() * 1e9
@@ -130,13 +130,13 @@ def last_day_over(spec: MonitorSpec, now: datetime) -> date:
 
 
 def days_read(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, asset: str) -> set[date]:
-    """The days that a reading was stored of."""
+    """The days whose reading was stored."""
     rows = connection.execute(f"SELECT day FROM {table(spec, 'deliveries')} WHERE asset = ?", [asset]).fetchall()
     return {day for (day,) in rows}
 
 
 def digests_of(connection: duckdb.DuckDBPyConnection, days: Sequence[date], files: str) -> dict[date, str]:
-    """Per day a digest of its files in a relation; of a day without files it is that of nothing."""
+    """A digest of each day's files in a relation; a day without files has the digest of an empty list."""
     if not days:
         return {}
     rows = connection.execute(
@@ -177,7 +177,7 @@ def note_read(
 
 
 def bounds_of(spec: MonitorSpec, days: Sequence[date] = ()) -> Bounds:
-    """The monitor's first and last day. A monitor that is alive has no last one, but no row is of the day after tomorrow."""
+    """The monitor's first and last day. A live monitor has no last day; tomorrow stands in for it."""
     tomorrow = datetime.now(ZoneInfo(spec.time_zone)).date() + timedelta(days=1)
     return spec.start_day, spec.end_day or max(tomorrow, *days, spec.start_day)
 
@@ -213,14 +213,15 @@ def _inspect(
 
 
 def _days_in(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, source: Source, path: str) -> set[date]:
-    """The days a file of a glob holds rows of, sound or not; none where it cannot be read. Only its time column is scanned."""
+    """The days for which a file of a glob holds rows, sound or not; none when it cannot be read. Only its time column is
+    scanned."""
     event_time = str(source.event_time or spec.event_time)
     types = {spec.id: "VARCHAR", event_time: "TIMESTAMPTZ"}
     readings, _ = find_readings(connection, spec, Source(path=path), [], types)
 
     def days() -> set[date]:
-        create_judged(connection, "looked_into", readings, types, spec.id, event_time, None, bounds_of(spec), {})
-        return set(_days(connection, "SELECT DISTINCT day FROM looked_into WHERE day IS NOT NULL"))
+        create_judged(connection, "inspected", readings, types, spec.id, event_time, None, bounds_of(spec), {})
+        return set(_days(connection, "SELECT DISTINCT day FROM inspected WHERE day IS NOT NULL"))
 
     try:
         return days()

@@ -37,7 +37,7 @@ def create_judged(
     """Make the temporary view `target`: the rows of the readings that belong to these days (None for all), each judged.
 
     It has `day` (the partition), the typed columns, `__reason` (NULL for a sound row), `__source` and `__original` (the row as
-    delivered, as JSON). Nothing is read before the view is, and then only the columns that are asked for.
+    delivered, as JSON). Nothing is read until the view is queried, and then only the columns queried.
 
     A file with a day of its own puts all its rows on that day; else the row's event time decides. A row without a readable one,
     or with one outside `bounds`, is broken and follows the first day of its file, or the first day of all where it has none.

@@ -17,14 +17,14 @@ from monitoring_assets.monitor_spec import MonitorSpec, Source
 
 # How long a listing may spend on folders that have not changed: all of a small log, some days of a large one.
 RELISTING_SECONDS = 0.05
-# A folder that changed so shortly before it was listed may change again within the same tick of the disk's clock.
+# A folder that changed this shortly before it was listed may change again within one tick of the disk's clock.
 CLOCK_TICK_NS = 2_000_000_000
 
 
 @dataclass
 class SeenFolders:
-    """Folders of which all files were found to be read as they are, and when each folder had changed last, the one listed longest
-    ago first. Lost with the process, which costs one listing of everything."""
+    """Folders whose files are all read and unchanged, with the time of each folder's last change; the one listed longest ago
+    comes first. A restart loses this and costs one listing of everything."""
 
     modified_ns: dict[str, int] = field(default_factory=dict)
 
@@ -39,9 +39,9 @@ class Listing:
 
 
 def list_files(spec: MonitorSpec, source: Source, seen: SeenFolders, now: datetime) -> Listing:
-    """The files of a source's days that are over, but for folders to which nothing was added and from which nothing was removed
-    since they were seen. A file that is rewritten in place does not show in its folder, so some of those are listed again every
-    time, in turn. A source without a folder per day is listed whole."""
+    """The files of a source's finished days, except in folders that gained and lost nothing since they were last listed. A file
+    rewritten in place does not change its folder, so a few of those folders are listed again every time, in turn. A source
+    without a folder per day is listed whole."""
     written = str(source.path)
     pattern, name = os.path.split(written)
     if "{day}" not in pattern or "{day}" in name or glob.has_magic(pattern.replace("{day}", "")):
@@ -61,7 +61,7 @@ def list_files(spec: MonitorSpec, source: Source, seen: SeenFolders, now: dateti
 
 
 def note_seen(seen: SeenFolders, source: Source, listing: Listing, news: News, read: Collection[date], now: datetime) -> None:
-    """Keep which of the listed folders hold nothing new; forget those of which the warehouse has read nothing."""
+    """Remember which of the listed folders hold nothing new; forget those from which the warehouse has read nothing."""
     resting_ns = (now.timestamp() - source.settle_seconds) * 1e9
     moving = {file.day for file in listing.files if file.modified_ns > resting_ns}
     for path, (day, modified) in listing.folders.items():
@@ -93,7 +93,7 @@ def _day_folders(spec: MonitorSpec, pattern: str, now: datetime) -> dict[str, tu
 
 
 def _files_in(folder: str, day: date, name: str) -> list[ArrivedFile]:
-    """The files of a folder that a pattern names, as `glob` would find them. One that is removed meanwhile is left out."""
+    """The files of a folder that match a pattern, as `glob` would find them. One that is removed meanwhile is left out."""
     found = []
     try:
         with os.scandir(folder) as entries:

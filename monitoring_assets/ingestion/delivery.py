@@ -19,17 +19,18 @@ from monitoring_assets.monitor_spec import MonitorSpec, Source
 from monitoring_assets.sql_text import on_days
 from monitoring_assets.warehouse import quoted, replace_days, table, transaction
 
-# Temporary views and tables, in the order in which they are made: rows judged with what is stored already, all sound rows whose
-# id comes more than once, and rows for the quarantine.
+# Temporary views and tables, in the order in which they are made: rows judged against what is stored, all sound rows whose id
+# occurs more than once, and rows for the quarantine.
 JUDGED, REPEATED, REFUSED = "judged", "repeated", "refused"
 
 
 @dataclass(frozen=True)
 class Delivery:
-    """The account of one day. With `unreadable` set the stored day was left as it was, and the numbers tell what it holds.
+    """The account of one day. With `unreadable` set, the stored day was left as it was, and the numbers are those of its stored
+    rows.
 
     `warnings` names files that could not be read and may hold rows of the day; what the other files hold was stored.
-    `new_columns` neither the monitor asks for nor any earlier day had.
+    `new_columns` are columns the monitor does not ask for and no earlier day had.
     """
 
     day: date
@@ -65,8 +66,8 @@ def store(
 ) -> list[Delivery]:
     """Replace the days of an asset with what was staged of them, and account for every row.
 
-    `withheld` names days whose rows are not to be stored, and why.
-    An unreadable day keeps the rows it had, accepted and quarantined; only its account and its note in the quarantine change.
+    `withheld` names days whose rows must not be stored, and why. An unreadable day keeps the rows it had, accepted and
+    quarantined; only its account and its note in the quarantine change.
     """
     contract, days, readings = staged.contract, staged.days, staged.readings
     unreadable = [*withheld, *staged.unreadable]
@@ -85,7 +86,7 @@ def store(
         )
         with transaction(connection):
             replace_days(connection, table(spec, contract.asset), readable, _accepted_sql(spec, contract, readable, repeated))
-            if contract.asset == "inference_log":  # what was judged of the rows before says nothing of these
+            if contract.asset == "inference_log":  # findings on the replaced rows say nothing about the new ones
                 connection.execute(f"DELETE FROM {table(spec, 'quality')} WHERE {on_days(readable)}")
             _quarantine(connection, spec, contract.asset, days, readable, unreadable)
             accounts = _accounts(connection, spec, contract.asset, days, left)
@@ -100,7 +101,7 @@ def store(
 def _refuse_differences(
     spec: MonitorSpec, asset: str, accounts: Sequence[Delivery], counted: Mapping[date, Counted], readable: Sequence[date]
 ) -> None:
-    """Accepted and quarantined rows of a day are all that were delivered, or nothing is stored."""
+    """Raise unless accepted and quarantined rows of each day add up to the delivered ones; then nothing is stored."""
     for account in accounts:
         found = counted[account.day].delivered if account.day in counted else 0
         if account.day in readable and account.delivered_rows != found:
@@ -134,7 +135,7 @@ def _days_left_alone(
 ) -> dict[date, Unreadable]:
     """The days whose rows cannot be known now, each with the reason.
 
-    Which days an unreadable file of a glob holds is known from what it delivered earlier.
+    The days of an unreadable file of a glob are those it delivered earlier.
     """
     left: dict[date, Unreadable] = {note.day: note for note in reversed(unreadable) if note.day is not None}
     shared = [note for note in unreadable if note.day is None]
@@ -149,13 +150,13 @@ def _days_left_alone(
             left[day] = Unreadable(before.sources[0], day, f"no file at {before.sources[0]}", is_absent=True)
     for day in days:
         if stored.get(day, NOTHING).forgotten and day not in counted:
-            reason = left[day].reason if day in left else f"`{source.kind}` of the source has no row of it any more"
+            reason = left[day].reason if day in left else f"`{source.kind}` of the source no longer has a row of it"
             left[day] = Unreadable("", day, f"{reason}; its stored rows were deleted, as `retain_days` says", is_absent=True)
     return left
 
 
 def _stage_repeated(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: Sequence[date]) -> None:
-    """All sound rows whose id comes more than once on a day, in the order in which one is chosen: by file, then by content."""
+    """All sound rows whose id occurs more than once on a day, by file, then by content: the first is accepted."""
     key, sound = quoted(spec.id), f"__reason IS NULL AND {on_days(days)}"
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE {REPEATED} AS "
@@ -200,7 +201,7 @@ def _quarantine(
     quarantine = table(spec, "quarantine")
     rows = f"SELECT day, '{asset}' AS asset, source, reason, original FROM {REFUSED} ORDER BY ALL"
     replace_days(connection, quarantine, readable, rows, f"asset = '{asset}'")
-    # What has simply not arrived yet is no fault of a file, so only the account says so.
+    # A file that has not arrived yet is no fault, so it is noted in the account only.
     notes = [
         (day, asset, note.file, note.reason)
         for note in unreadable

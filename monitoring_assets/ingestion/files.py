@@ -1,4 +1,4 @@
-"""Files that hold rows: which there are, how each is laid out, and the SQL that reads those of one layout together.
+"""Files that hold rows: which exist, how each is laid out, and the SQL that reads files of one layout together.
 
 Parquet, CSV and JSON lines, gzipped or not. A text file that DuckDB refuses is read line by line into a temporary table first.
 """
@@ -36,7 +36,7 @@ BATCH_CHARACTERS = 8 << 20
 
 @dataclass(frozen=True)
 class Layout:
-    """What files must share to be read by one scan.
+    """What files must share to be read in one scan.
 
     `columns` are (name, type) pairs; of JSON lines only those asked for, and the type is the one their text is taken from.
     `partitions` are columns that stand in the path (`country=US/`) and not in the file. With `table` the rows are in that
@@ -88,11 +88,11 @@ class Contents:
 
 
 def paths_of(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, source: Source, day: date | None) -> list[str]:
-    """The files of a day, or of the whole source; the pattern itself where none is there."""
+    """The files of a day, or of the whole source; the pattern itself where no file matches."""
     written = str(source.path)
     path = spec.resolve(written, day)
     if "://" in path:
-        # Also of a path without a pattern, for a scan tells the file of a row as this does.
+        # A path without a pattern too, because a scan reports the file of a row in this form.
         found = connection.execute("SELECT file FROM glob(?) ORDER BY file", [path]).fetchall()
         return [file for (file,) in found] or [path]
     if Path(path).exists() or not glob.has_magic(written):
@@ -169,7 +169,7 @@ def error_text(error: Exception) -> str:
 
 
 def lacking(found: Collection[str], types: Mapping[str, str], optional: Collection[str], where: str = "the file") -> str:
-    """The columns asked for that are not there, in words; empty where none is lacking."""
+    """Which of the columns asked for are missing, in words; empty when none is."""
     missing = [name for name in types if name not in {*found, *optional}]
     if not missing:
         return ""

@@ -1,8 +1,8 @@
 """Whose labels count: one rule for performance, training and the gate.
 
 A day's labels are mature when `label.delay_days` have passed since the day, or, where `label.mature_coverage` is stated, as soon
-as that share of its predictions has a label. Before that the known labels are not a fair sample: fraud is charged back on the
-second day, and what nobody disputed is known on the thirtieth. Reading labels is `labels.py`'s.
+as that share of its predictions has a label. Before that the known labels are not a fair sample: a fraud may be charged back on
+the second day, while an honest payment is known to be honest on the thirtieth. Reading labels is `labels.py`'s.
 """
 
 from collections.abc import Collection, Mapping
@@ -64,7 +64,7 @@ def days_with_mature_labels(
 
 
 def why_immature(label: Label, day: date) -> str:
-    """What is said of a day whose labels do not count yet.
+    """Why the labels of a day do not count yet, in words.
 
     >>> why_immature(Label(column="fraud", delay_days=30), date(2026, 3, 2))
     'its labels do not count before 2026-04-01 is over (label.delay_days: 30)'
@@ -77,7 +77,7 @@ def why_immature(label: Label, day: date) -> str:
 def _coverage(
     connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, label: Label, days: Collection[date]
 ) -> dict[date, float]:
-    """The share of each day's predictions that has a label, one that will never be known included."""
+    """The share of each day's predictions that have a label, including labels that say it will never be known."""
     if label.mature_coverage is None or not days:
         return {}
     found = connection.execute(

@@ -1,8 +1,8 @@
 """The labels of some days: from their source into `labels`, what breaks the contract into `quarantine`.
 
 A label belongs to the day of its prediction. It has no effect before that prediction is in `inference_log`: a label for an
-unknown id is quarantined, and accepted when the day is materialised again. Of a day whose predictions were deleted
-(`retain_days`) no further label is taken.
+unknown id is quarantined, and accepted when the day is materialised again. A day whose predictions were deleted
+(`retain_days`) accepts no further labels.
 """
 
 from collections.abc import Iterator, Sequence

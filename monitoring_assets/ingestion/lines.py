@@ -1,7 +1,7 @@
-"""Text files line by line: what DuckDB reads whole or not at all is split here, so that a broken line costs only itself.
+"""Text files line by line: DuckDB reads a file whole or not at all; here a broken line costs only itself.
 
-It is ten times slower than DuckDB, so it is for files that DuckDB has refused. It tells lines and values apart; what a value
-must be is `contract.py`'s.
+This is ten times slower than DuckDB, so it is used for files that DuckDB refused. It separates lines and values; `contract.py`
+says what a value must be.
 """
 
 import gzip

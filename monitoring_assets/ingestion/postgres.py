@@ -68,7 +68,7 @@ class Database:
         self.connection.rollback()
         cursor = self.connection.cursor()
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        cursor.execute("SET LOCAL cursor_tuple_fraction = 1")  # all rows are wanted, not the first ones soon
+        cursor.execute("SET LOCAL cursor_tuple_fraction = 1")  # all rows are wanted, not the first ones quickly
         cursor.execute("SELECT set_config('TimeZone', $1, true)", (self.time_zone,))
         cursor.fetchall()
         try:
@@ -94,7 +94,7 @@ class Database:
         return cursor.fetch_arrow_table()
 
     def _named_error(self, error: Exception) -> Exception:
-        """What PostgreSQL says of a query, without the query; a transient error where it may pass later."""
+        """PostgreSQL's message about a query, without the query; a transient error if the query may succeed later."""
         said = re.split(r"\n\s*\n|Query was:", str(error).replace("DECLARE monitored NO SCROLL CURSOR FOR ", ""))[0]
         said = re.sub(r"^.*?(ERROR|FATAL):\s*|\s*\.? SQLSTATE: \w+$", "", " ".join(said.split())).strip(" .")
         state = getattr(error, "sqlstate", None) or ""

@@ -17,9 +17,9 @@ from monitoring_assets.ingestion.staging import Contract, Staged, staged
 from monitoring_assets.monitor_spec import MonitorSpec
 from monitoring_assets.warehouse import quoted
 
-# A row of weight 0 stands for none and changes nothing, but a row that cannot say what it stands for cannot be counted.
+# A row of weight 0 changes nothing, but a row without a usable weight cannot be counted.
 WEIGHT_RULE = ("{value} IS NULL OR NOT isfinite({value}) OR {value} < 0", "not a weight")
-# A folder to which nothing was added for so long is compacted.
+# A folder is compacted when nothing was added to it for this many seconds.
 SETTLED_SECONDS = 60.0
 
 
@@ -33,9 +33,9 @@ def staged_log(spec: MonitorSpec, days: Sequence[date]) -> Iterator[Staged]:
 
 
 def compact_closed_days(spec: MonitorSpec, days: Sequence[date]) -> dict[date, int]:
-    """Replace the prediction logger's many segments by few files on those of the days that are over, and count the replaced.
+    """Replace the prediction logger's many segments of finished days by few files. Returns how many were replaced.
 
-    Call it before a reading: what is then read, and noted as read, are the new files. A day counts as over when it has ended in
+    Call it before a reading, so that the new files are the ones read and noted as read. A day counts as over when it has ended in
     the monitor's time zone and its segments have been left alone for a minute.
 
     Raises

@@ -15,7 +15,7 @@ ASSETS = ("inference_log", "labels")
 
 @dataclass(frozen=True)
 class Chosen:
-    """Which part of the quarantine: all, unless a day, an asset, or text that stands in the reason is given."""
+    """A part of the quarantine: all of it, or only a day, an asset, or reasons that hold a text."""
 
     day: date | None = None
     asset: str | None = None
@@ -71,7 +71,7 @@ def refused(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, chosen: Ch
 
 
 def examples(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, chosen: Chosen, limit: int) -> list[Example]:
-    """The first rows, one of every rule of a day before a second of any."""
+    """Example rows: one for each rule of a day before a second for any."""
     rows = connection.execute(
         f"SELECT day, asset, source, reason, original FROM {table(spec, 'quarantine')} WHERE {chosen.where} "
         "ORDER BY row_number() OVER (PARTITION BY day, asset, split_part(reason, ': ', 1) ORDER BY source, reason, original), "
@@ -82,7 +82,7 @@ def examples(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, chosen: C
 
 
 def days_concerned(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, chosen: Chosen) -> dict[str, list[date]]:
-    """Asset -> its days in quarantine. Without a choice by reason also days that could not be read or had not come."""
+    """Asset -> its days in quarantine; unless chosen by reason, also days that could not be read or had not arrived."""
     found = connection.execute(
         f"SELECT asset, day FROM {table(spec, 'quarantine')} WHERE {chosen.where} UNION "
         f"SELECT asset, day FROM (SELECT *, unreadable AS reason FROM {table(spec, 'deliveries')}) "
@@ -133,7 +133,7 @@ def as_delivered(row: Example) -> str:
 
 
 def ranges(days: Sequence[date]) -> list[tuple[date, date]]:
-    """Days that follow each other, as (first, last).
+    """Runs of consecutive days, as (first, last).
 
     >>> [(str(a), str(b)) for a, b in ranges([date(2026, 3, 2), date(2026, 3, 3), date(2026, 3, 5)])]
     [('2026-03-02', '2026-03-03'), ('2026-03-05', '2026-03-05')]

@@ -65,7 +65,7 @@ def _stage_file(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) -> int
     readings, unreadable = find_readings(connection, spec, Source(path=str(spec.reference.path)), [], types, optional)
     if unreadable:
         found = f"the reference of {spec.name}, {unreadable[0].file}: {unreadable[0].reason}"
-        raise SourceUnreadable(f"{found}. Mend the file or `reference.path`.")
+        raise SourceUnreadable(f"{found}. Correct the file or `reference.path`.")
     present = {name: kind for name, kind in types.items() if all(name in reading.columns for reading in readings)}
     key, columns = quoted(spec.id), [quoted(name) for name in present]
     if spec.sampling_weight and spec.sampling_weight not in present:
@@ -74,7 +74,7 @@ def _stage_file(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) -> int
     rules = {name: rule for name, rule in rules.items() if name in present}
     try:
         create_judged(connection, "judged_reference", readings, present, spec.id, spec.event_time, None, None, rules)
-        # As in the log, the first by content of rows with the same id and day counts.
+        # As in the log, the first by content counts among rows with the same id and day.
         connection.execute(
             f"CREATE OR REPLACE TEMP TABLE {REFERENCE_ROWS} AS SELECT day, {', '.join(columns)} "
             "FROM judged_reference WHERE __reason IS NULL "

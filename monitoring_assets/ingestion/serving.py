@@ -1,6 +1,6 @@
 """How the predictions of a day were served: requests, errors, latencies, dropped rows, from the log's own rows into `serving`.
 
-Whether that is good or bad is not judged here.
+Nothing is judged here.
 """
 
 import glob
@@ -20,9 +20,9 @@ LATENCY_SHARES = {"latency_p50_ms": 0.5, "latency_p95_ms": 0.95, "latency_p99_ms
 
 
 def measure_serving(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: Sequence[date]) -> dict[date, dict[str, Any]]:
-    """Replace these days of `serving` with what their rows in `inference_log` tell, and give it by day and column.
+    """Replace these days of `serving` with the figures of their rows in `inference_log`, and return them by day and column.
 
-    A quantile is the smallest latency that so large a share of the requests did not exceed; a row of a sampled log stands for as
+    A quantile is the smallest latency that this share of the requests did not exceed; a row of a sampled log stands for as
     many requests as its weight says. `spec` is located, for the notes of dropped rows lie beside the log. A monitor without
     `serving` has no such rows.
 

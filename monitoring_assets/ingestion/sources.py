@@ -1,7 +1,7 @@
-"""What a source delivered for the days asked for, as relations DuckDB can scan, and what cannot be read.
+"""What a source delivers for the days asked for: relations DuckDB can scan, and what cannot be read.
 
-Nothing is judged or stored here; what rows must look like is `contract.py`'s. Files are read where they lie (`files.py`). What a
-query or a function gives is streamed into temporary tables first, because it is read more than once.
+Nothing is judged or stored here; `contract.py` says what rows must look like. Files are read where they lie (`files.py`). The
+rows of a query or a function are streamed into temporary tables first, because they are read more than once.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 
 class DayReader(Protocol):
-    """What `reader` in the YAML names: a function that gives one day's rows, whatever they come from.
+    """The function that `reader` in the YAML names: it returns one day's rows, wherever they come from.
 
     It gives an Arrow table or record batch reader (which is streamed), a pandas or polars frame or whatever else has
     `__arrow_c_stream__`, the path of a file or a list of them, or None where nothing has come yet. `options` is what the YAML
@@ -83,7 +83,7 @@ class Unreadable:
 
 
 def prepare(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) -> None:
-    """Set what every reading relies on: the zone of the monitor, TRY_CAST that gives NULL, and nothing fetched unasked.
+    """The settings every reading relies on: the monitor's time zone, a TRY_CAST that gives NULL, no automatic downloads.
 
     DuckDB 2.0 moves casts into the CSV reader, where a TRY_CAST that fails is an error (github.com/duckdb/duckdb/issues/23818).
     """
@@ -100,7 +100,7 @@ def find_readings(
     types: Mapping[str, str],
     optional: Collection[str] = (),
 ) -> tuple[list[Reading], list[Unreadable]]:
-    """What holds these days, grouped by layout, and what cannot be used.
+    """The sources of these days, grouped by layout, and those that cannot be used.
 
     `types` are the columns asked for with the types wanted. A file is unusable when it is absent, not what its name says, or
     lacks one of them that is not `optional`.
@@ -147,7 +147,7 @@ def without_damaged(connection: duckdb.DuckDBPyConnection, readings: Sequence[Re
 
 @dataclass
 class _Found:
-    """What was found so far: files by layout, their further columns, and what cannot be read."""
+    """The findings so far: files by layout, their other columns, and what cannot be read."""
 
     connection: duckdb.DuckDBPyConnection
     types: Mapping[str, str]
@@ -168,7 +168,7 @@ class _Found:
             self._add(path, day, contents, is_absent=contents == absence(path))
 
     def add_day(self, day: date, name: str, read: Callable[[date], Any]) -> None:
-        """What a query or a function gives for one day."""
+        """Add the rows a query or a function gives for one day."""
         try:
             given = read(day)
             paths = _as_paths(given)
@@ -234,14 +234,15 @@ def _sound_layout(connection: duckdb.DuckDBPyConnection, layout: Layout, path: s
 
 
 def _drop_staged(connection: duckdb.DuckDBPyConnection) -> None:
-    """Free what an earlier reading on this connection left."""
+    """Drop the tables that an earlier reading left on this connection."""
     for (table,) in connection.execute("SELECT table_name FROM duckdb_tables() WHERE temporary").fetchall():
         if table.startswith("__staged_"):
             connection.execute(f"DROP TABLE {quoted(table)}")
 
 
 def _name(source: Source) -> str:
-    """What the quarantine calls a source that is no file. The database's address is a secret, its variable's name is not."""
+    """The quarantine's name for a source that is no file: a database goes by its environment variable, for its address is a
+    secret."""
     return f"query on {source.uri_env}" if source.sql else str(source.reader)
 
 
@@ -309,7 +310,7 @@ def _frame_as_table(frame: Any) -> "pa.Table":
 
 
 def _guarded(stream: "pa.RecordBatchReader", failures: list[Exception]) -> "pa.RecordBatchReader":
-    """The same stream, which leaves the error that ended it where it can be raised again: DuckDB keeps its text only."""
+    """The same stream; an error that ends it is kept, to be raised again: DuckDB keeps only the text."""
     import pyarrow as pa
 
     def batches() -> Iterator[pa.RecordBatch]:
@@ -323,7 +324,7 @@ def _guarded(stream: "pa.RecordBatchReader", failures: list[Exception]) -> "pa.R
 
 
 def _error_with_place(error: Exception) -> str:
-    """An error of somebody else's code: its class, its first line, and the place in their file."""
+    """An error of the user's code in words: its class, its first line, and where in their file it was raised."""
     place, trace = "", error.__traceback__
     while trace is not None:
         file = Path(trace.tb_frame.f_code.co_filename)

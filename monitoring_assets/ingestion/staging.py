@@ -1,7 +1,7 @@
 """Reading what a source holds for some days into a file of this machine, before the warehouse is opened.
 
-However long a source takes, nobody waits for the warehouse meanwhile. Each row is judged on its own here; judging rows against
-what is stored, storing and accounting is `delivery.py`'s.
+The warehouse stays free while a slow source is read. Each row is judged on its own here; `delivery.py` judges rows against
+what is stored, stores them and accounts for them.
 """
 
 import time
@@ -23,7 +23,7 @@ from monitoring_assets.sql_text import literal, on_days, quoted
 # Temporary views: the rows as the source holds them, and as they were staged.
 SOURCE_ROWS, STAGED_ROWS = "source_rows", "staged_rows"
 
-# What reading a day, and then storing it, may hold in memory: a third of what DuckDB would take, for a seventh more time.
+# What reading a day, and then storing it, may hold in memory; the rest goes to disk.
 MEMORY_LIMIT = "450MB"
 # Rows a writer holds in memory at once; DuckDB's 122,880 of them take 100 MB more where rows are wide.
 ROW_GROUP_ROWS = 20_480
@@ -90,7 +90,7 @@ def staged(spec: MonitorSpec, contract: Contract, source: Source, days: Sequence
 
 
 def reading_connection(folder: Path) -> duckdb.DuckDBPyConnection:
-    """A connection of its own to read sources with; what exceeds its memory goes to the folder."""
+    """A separate connection for reading sources; what exceeds its memory goes to the folder."""
     connection = duckdb.connect(config={"temp_directory": str(folder / "spilled")})
     connection.execute("SET enable_progress_bar = false")
     return connection
@@ -122,7 +122,8 @@ def _write(
     readings: Sequence[Reading],
     folder: Path,
 ) -> tuple[Path, Mapping[date, Counted] | None]:
-    """Write the rows with their originals where those may be needed: of repeated ids too, which shows when all are counted."""
+    """Write the rows, with the originals of those that may be quarantined. Repeated ids show only in the count, so a day that
+    has some is written twice."""
     bounds = bounds_of(spec, days)
     create_judged(connection, SOURCE_ROWS, readings, contract.types, spec.id, contract.event_time, days, bounds, contract.rules)
     rows = folder / "rows.parquet"

@@ -1,4 +1,4 @@
-"""Giving the space of deleted rows back to the disk: the warehouse is copied into a new file, which takes the old one's place.
+"""Giving the space of deleted rows back to the disk: the warehouse is copied into a new file, which replaces the old one.
 
 DuckDB 2.0 reuses the space of deleted rows, but its file does not shrink: after deleting 5/6 of a 104 MiB file, CHECKPOINT and
 VACUUM leave 104 MiB, while a copy takes 18. Which rows are deleted is decided in `forgetting.py`.
@@ -14,7 +14,7 @@ import duckdb
 from monitoring_assets.errors import CompactionFailed
 from monitoring_assets.warehouse import AnyWarehouse, Warehouse, literal, quoted
 
-# How the two files are called inside DuckDB while one is copied into the other.
+# Names of the two files inside DuckDB while one is copied into the other.
 OLD, NEW = "old_warehouse", "new_warehouse"
 
 
@@ -30,7 +30,7 @@ class Compacted:
 def compact(warehouse: AnyWarehouse) -> Compacted:
     """Copy everything that is stored into a new file and put it in the place of the old one, which is held meanwhile.
 
-    Killed anywhere, the old file or the new one is there, whole. It needs as much free disk as the new file will take. Views,
+    If it is killed, either the old file or the new one is there, whole. It needs as much free disk as the new file takes. Views,
     indexes and comments are copied too.
 
     Raises
@@ -38,7 +38,7 @@ def compact(warehouse: AnyWarehouse) -> Compacted:
     CompactionFailed
         When there is no warehouse, the disk is full, or the copy does not hold every row. The old file is then as it was.
     WarehouseLocked
-        When the file is still held after the warehouse's patience.
+        When another process still holds the file after `patience_seconds`.
 
     Examples
     --------
@@ -78,7 +78,7 @@ def compact(warehouse: AnyWarehouse) -> Compacted:
 
 
 def _attached(path: Path) -> duckdb.DuckDBPyConnection:
-    """A connection that holds the file and has it checkpointed: a write-ahead log left beside it would be the new file's too.
+    """A connection that holds the file, checkpointed: a write-ahead log left beside it would be applied to the new file.
 
     The file is attached, not opened: DuckDB then refuses if this process has it open already, instead of sharing it.
     """

@@ -1,6 +1,6 @@
-"""What monitoring costs: seconds, rows and bytes per day and asset into the table `costs`, and the report made of them.
+"""The costs of monitoring: seconds, rows and bytes per day and asset in the table `costs`, and the report made from them.
 
-How a cost is shown in Dagster is not here. Bytes in the file are estimates: DuckDB compresses columns of many days together, so
+Showing costs in Dagster is not done here. Bytes in the file are estimates: DuckDB compresses columns of many days together, so
 a table's blocks are shared out over its rows.
 """
 
@@ -40,7 +40,7 @@ class DayCost:
 def measured_cost(
     connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, asset: str, days: Sequence[date], seconds_before: float = 0.0
 ) -> Iterator[list[DayCost]]:
-    """Time what happens inside, and when it has succeeded put the cost of these days in the place of what `costs` has.
+    """Time the block, and when it succeeds replace the rows of these days in `costs`.
 
     `seconds_before` were spent on these days before, without the warehouse. Yields a list that is empty inside and holds the
     days' costs afterwards. `asset` is also the name of its table.
@@ -72,7 +72,8 @@ def measured_cost(
 
 
 def _estimated_bytes_per_row(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, asset: str) -> float | None:
-    """As measured last. Measuring reads the layout of the whole table, so it is done as often as the rows double."""
+    """The newest measurement. Measuring reads the layout of the whole table, so it is repeated only when the rows have
+    doubled."""
     ((rows, rows_before, per_row),) = connection.execute(
         f"SELECT (SELECT count(*) FROM {table(spec, asset)}), sum(stored_rows), "
         f"arg_max(stored_bytes / stored_rows, day) FILTER (stored_bytes > 0) FROM {table(spec, 'costs')} WHERE asset = ?",
@@ -95,13 +96,13 @@ def _source_bytes(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, asse
     ).fetchall()
     shares: dict[date, float] = {}
     for day, file, of_days in files:
-        with suppress(OSError):  # it is no local file, or was taken away after it was read
+        with suppress(OSError):  # it is no local file, or was removed after it was read
             shares[day] = shares.get(day, 0.0) + Path(file).stat().st_size / of_days
     return {day: round(share) for day, share in shares.items()}
 
 
 def bytes_per_row(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, names: Sequence[str]) -> dict[str, float | None]:
-    """What a row of each table takes in the file: the blocks that hold the table, over its rows; None for an empty table.
+    """Bytes per row of each table in the file: the blocks that hold the table, over its rows; None for an empty table.
 
     Rows deleted since the file was last compacted still take their blocks, so the rows that are left look larger.
     """
@@ -123,7 +124,7 @@ def bytes_per_row(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, name
 
 @dataclass(frozen=True)
 class MonthCost:
-    """A calendar month: rows in the log, what its files weigh, what the warehouse holds of it now in bytes, what it took."""
+    """A calendar month: rows in the log, bytes of its files, bytes the warehouse holds of it now, and seconds spent."""
 
     month: str
     rows: int
@@ -136,7 +137,7 @@ class MonthCost:
 
 @dataclass(frozen=True)
 class Freed:
-    """What keeping raw rows for so many days would delete."""
+    """What would be deleted if raw rows were kept for so many days."""
 
     retain_days: int
     days: int

@@ -1,7 +1,7 @@
 """Deleting raw rows that are older than `retain_days`, and knowing for which days that has happened.
 
 Raw rows are those of `inference_log`, of `daily_sample` (whose rows are real ones) and of `quarantine`. What was computed from
-them is kept for ever, and so are the labels. Giving the space back to the disk is `compaction.py`'s.
+them is kept for ever, and so are the labels. `compaction.py` gives the space back to the disk.
 """
 
 from collections.abc import Sequence
@@ -27,8 +27,8 @@ class Forgotten:
 def forget_rows(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, spared: Sequence[date] = ()) -> Forgotten:
     """Delete the raw rows of days before the `retain_days` newest, in one transaction. Repeating it changes nothing.
 
-    A day with rows that were not profiled and scored yet is left for a later call, and so are the `spared` days: those a run
-    works on, which may have been read again on purpose.
+    Days with rows that are not profiled and scored yet are left for a later call. So are the `spared` days, on which a run is
+    working: it may have read them again on purpose.
     """
     first_kept = first_day_kept(connection, spec)
     if first_kept is None:

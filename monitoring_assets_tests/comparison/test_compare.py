@@ -109,6 +109,7 @@ def test_a_shift_that_matters_is_found(rows: int, shift: float) -> None:
     assert found[0]["change"][0] == "shift"
 
 
+@pytest.mark.slow
 def test_a_few_values_far_out_do_not_alarm() -> None:
     """Where a few values hold most of the variance, which side they fall on moves the Wasserstein distance by chance."""
     alarms = 0

@@ -19,6 +19,7 @@ def departures() -> pd.DataFrame:
     return flights.load_flights()
 
 
+@pytest.mark.slow
 def test_every_flight_is_there_once(departures: pd.DataFrame) -> None:
     assert len(departures) == 336_776
     assert departures["flight_id"].is_unique
@@ -49,6 +50,7 @@ def test_a_flight_can_be_checked_by_hand(departures: pd.DataFrame) -> None:
     assert first["late"] == 0.0
 
 
+@pytest.mark.slow
 def test_the_default_model_decays_as_the_demo_shows(departures: pd.DataFrame) -> None:
     arrived = departures[departures["late"].notna()]
     month = arrived["scheduled_departure"].dt.month

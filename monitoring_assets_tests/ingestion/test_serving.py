@@ -57,6 +57,7 @@ def test_a_day_by_hand(tmp_path) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None, derandomize=True)
 @given(
     st.lists(

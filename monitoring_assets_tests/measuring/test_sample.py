@@ -31,6 +31,7 @@ def rows(count: int, start: int = 0) -> pd.DataFrame:
     return pd.DataFrame({"id": [f"p{i}" for i in range(start, start + count)], "x": np.arange(start, start + count, dtype=float)})
 
 
+@pytest.mark.slow
 @given(st.integers(0, 60), st.integers(1, 60), st.integers(1, 20))
 @settings(max_examples=25, deadline=None)
 def test_the_smallest_keys_of_two_samples_are_the_sample_of_the_union(left: int, right: int, size: int) -> None:
@@ -41,6 +42,7 @@ def test_the_smallest_keys_of_two_samples_are_the_sample_of_the_union(left: int,
     pd.testing.assert_frame_equal(merged_parts, whole)
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=4), st.integers(2, 20))
 @settings(max_examples=25, deadline=None)
 def test_merged_days_hold_every_row_of_all_days_up_to_their_largest_key(counts: list[int], size: int) -> None:

@@ -46,6 +46,7 @@ def evaluation(monitor: DagsterMonitor, asset: str, day: date) -> tuple[bool, st
     return found.passed, found.severity.value, found.description or ""
 
 
+@pytest.mark.slow
 def test_a_day_without_refused_rows_passes_and_tells_which_columns_have_gaps(monitor: DagsterMonitor) -> None:
     assert evaluation(monitor, "inference_log", SOUND) == (True, "WARN", "all 400 delivered rows accepted")
     metadata = monitor.check("inference_log", "accepted", SOUND).evaluation.metadata

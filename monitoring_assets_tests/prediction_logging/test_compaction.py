@@ -74,6 +74,7 @@ def test_few_segments_and_damaged_ones_stay(tmp_path: Path) -> None:
     assert len(files(folder)) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [KeyboardInterrupt, OSError])
 def test_killed_at_any_step_no_row_is_lost_and_the_next_run_leaves_none_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: type[BaseException]
@@ -133,6 +134,7 @@ def test_a_day_that_is_not_over_or_was_just_written_to_is_left_alone(tmp_path: P
     assert compact_closed_days(example_spec(tmp_path, log={"path": "log/**/*.parquet"}), [FIRST]) == {}
 
 
+@pytest.mark.slow
 def test_a_run_compacts_the_day_it_reads_and_the_arrival_sensor_sees_no_change(tmp_path: Path) -> None:
     write_reference(tmp_path, rows=50)
     folder = write_segments(tmp_path / "log")

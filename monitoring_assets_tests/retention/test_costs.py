@@ -36,6 +36,7 @@ def monitor(tmp_path_factory: pytest.TempPathFactory, store: str) -> Iterator[Da
         yield monitor
 
 
+@pytest.mark.slow
 def test_every_day_of_every_asset_has_its_cost(monitor: DagsterMonitor) -> None:
     found = monitor.rows("SELECT asset, day, run_days, stored_rows, source_bytes, seconds, stored_bytes FROM example.costs")
     by_asset = {(asset, day): rest for asset, day, *rest in found}
@@ -140,6 +141,7 @@ def test_an_estimate_of_the_bytes_of_a_table_is_what_the_file_grows_by(tmp_path:
     assert estimate == pytest.approx(path.stat().st_size - before, rel=0.1)
 
 
+@pytest.mark.slow
 def test_the_command_reports_the_monitor_of_the_project(tmp_path: Path) -> None:
     environment = os.environ | {"MONITORING_ASSETS_HOME": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
     run = [sys.executable, "-W", "ignore", "-m", "monitoring_assets.cli", "costs"]

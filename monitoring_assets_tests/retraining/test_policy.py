@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import date, timedelta
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -47,18 +48,21 @@ ALARMING = Evidence(
 )
 
 
+@pytest.mark.slow
 @MANY
 @given(POLICY, EVIDENCE)
 def test_there_is_always_a_reason(policy: Retrain, evidence: Evidence) -> None:
     assert decide(policy, evidence).reason.strip()
 
 
+@pytest.mark.slow
 @MANY
 @given(POLICY, EVIDENCE)
 def test_never_while_a_retrain_is_in_flight(policy: Retrain, evidence: Evidence) -> None:
     assert not decide(policy, replace(evidence, is_in_flight=True)).retrain
 
 
+@pytest.mark.slow
 @MANY
 @given(POLICY, EVIDENCE.filter(lambda e: e.day is not None), st.integers(0, 59))
 def test_never_in_the_cooldown(policy: Retrain, evidence: Evidence, since: int) -> None:
@@ -67,12 +71,14 @@ def test_never_in_the_cooldown(policy: Retrain, evidence: Evidence, since: int) 
         assert not decide(policy, late).retrain
 
 
+@pytest.mark.slow
 @MANY
 @given(POLICY, EVIDENCE)
 def test_never_for_what_a_backfill_scored(policy: Retrain, evidence: Evidence) -> None:
     assert not decide(policy, replace(evidence, has_model=True, is_backfill=True)).retrain
 
 
+@pytest.mark.slow
 @MANY
 @given(POLICY, EVIDENCE.filter(lambda e: e.day is not None), st.integers(1, 99))
 def test_never_for_a_day_older_than_one_decided(policy: Retrain, evidence: Evidence, days: int) -> None:
@@ -125,6 +131,7 @@ def _worse(severity: str) -> str:
     return SEVERITIES[min(place + 1, 3)]
 
 
+@pytest.mark.slow
 @MANY
 @given(POLICY, EVIDENCE, st.sets(st.sampled_from([f"f{i}" for i in range(10)])), st.booleans(), st.floats(0, 1))
 def test_worse_evidence_never_turns_a_yes_into_a_no(
