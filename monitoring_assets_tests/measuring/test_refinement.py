@@ -238,3 +238,28 @@ def test_a_counter_gets_a_dozen_grids_and_then_its_bound_tells() -> None:
     assert 5 < len(log.finer_grids()) < 40
     assert log.compared(1, 2).apply("ks")[2][0] < 0.02
     assert Comparison.of(log.day(29), log.day(29)).apply("ks")[2][0] > 0.5
+
+
+def test_a_day_is_profiled_with_as_many_statements_however_many_finer_grids_there_are() -> None:
+    counted = {}
+    for spots in (2, 12):
+        generator = np.random.default_rng(11)
+        crowded = generator.choice(np.linspace(-1, 1, spots), ROWS) + generator.normal(0, 1e-4, ROWS)
+        log = Log([generator.normal(size=ROWS), crowded], segments=["country"]).profile()
+        assert len(log.finer_grids()) >= spots
+        before, log.connection = log.stored(), Counting(log.connection)
+        log.profile(1)
+        counted[spots] = log.connection.statements
+        assert log.stored() == before
+    assert counted[2] == counted[12]
+
+
+class Counting:
+    """A connection that counts the statements it is given."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self.connection, self.statements = connection, 0
+
+    def __getattr__(self, name: str) -> object:
+        self.statements += name in ("execute", "sql")
+        return getattr(self.connection, name)
