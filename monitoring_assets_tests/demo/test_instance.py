@@ -1,6 +1,9 @@
 """The demo's Dagster home is the demo's alone: it writes there, and nowhere a user may have written."""
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -59,3 +62,19 @@ def test_a_home_made_by_an_earlier_demo_still_loads(tmp_path: Path, monkeypatch:
     with dg.DagsterInstance.get() as instance:
         instance.report_runless_asset_event(dg.AssetMaterialization("a"))
         assert len(instance.fetch_materializations(dg.AssetKey("a"), limit=9).records) == 1
+
+
+def test_the_file_of_a_later_run_is_made_as_dagster_makes_the_first(tmp_path: Path) -> None:
+    with demo_instance(tmp_path) as instance:
+        for run_id in ("first", "second"):
+            instance.report_engine_event("begun", job_name="any", run_id=run_id)
+        runs = Path(instance.root_directory) / "history"
+        assert [event.message for event in instance.all_logs("second")] == ["begun"]
+
+    def made(run_id: str) -> list[list[tuple[Any, ...]]]:
+        with closing(sqlite3.connect(runs / f"{run_id}.db")) as file:
+            asked = ("SELECT name, sql FROM sqlite_master ORDER BY 1", "SELECT * FROM alembic_version", "PRAGMA journal_mode")
+            return [file.execute(query).fetchall() for query in asked]
+
+    assert made("first") == made("second")
+    assert made("second")[2] == [("wal",)]
