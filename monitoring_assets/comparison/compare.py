@@ -213,8 +213,6 @@ def _score_together(
 
 def _score_column(reference: Histogram, current: Histogram, methods: Sequence[str], rate: float) -> list[dict[str, object]]:
     reason = _too_few(reference, current)
-    if reason is None and not reference.counts.any() and not current.counts.any():
-        reason = "all values are missing on both sides"
     if reason is not None:
         return [_unscored(method, reason) for method in methods]
     pair = Comparison.of(reference, current)
