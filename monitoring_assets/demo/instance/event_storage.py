@@ -1,8 +1,8 @@
 """Dagster's SQLite event log with its connections kept open.
 
-Dagster 1.13 builds a new SQLAlchemy engine for every event, and waits for the disk on each. A backfill of 306 days writes 5,500
-events: 57 s that way, 13 s with engines kept and SQLite's `synchronous = NORMAL`, which in WAL mode can lose the last events
-at a power cut but never damages the file. What is stored is the same; either class reads the other's files.
+Dagster 1.13 builds a new SQLAlchemy engine for every event, and waits for the disk on each. Here engines are kept, with SQLite's
+`synchronous = NORMAL`, which in WAL mode can lose the last events at a power cut but never damages the file. What is stored is
+the same; either class reads the other's files. What a run reports in one go is one batch (`orchestration/event_batches.py`).
 """
 
 import sqlite3
@@ -48,7 +48,7 @@ class PooledSqliteEventLogStorage(SqliteEventLogStorage):
         return engines[shard]
 
     def _initdb(self, engine: db.engine.Engine, for_index_shard: bool = False) -> None:
-        """Dagster takes a fifth of a second to make the file of a run: it makes the first, and the next are copies of it, empty."""
+        """Dagster takes a fifth of a second to make the file of a run: it makes the first, and the next are empty copies."""
         file = str(engine.url.database)
         if for_index_shard or file == self.path_for_shard(INDEX_SHARD_NAME) or Path(file).exists():
             super()._initdb(engine, for_index_shard)
