@@ -11,20 +11,20 @@ from typing import Any
 
 import duckdb
 
+from monitoring_assets.ingestion.staging import is_on
+from monitoring_assets.measuring.measure import Wanted, measure
+from monitoring_assets.measuring.served import served_days
 from monitoring_assets.monitor_spec import MonitorSpec
 from monitoring_assets.prediction_logging.segments import read_dropped
-from monitoring_assets.warehouse import quoted, replace_days, table, transaction
+from monitoring_assets.warehouse import replace_days, table, transaction
 from monitoring_assets.warehouse_tables import TABLES
-
-LATENCY_SHARES = {"latency_p50_ms": 0.5, "latency_p95_ms": 0.95, "latency_p99_ms": 0.99}
 
 
 def measure_serving(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: Sequence[date]) -> dict[date, dict[str, Any]]:
     """Replace these days of `serving` with the figures of their rows in `inference_log`, and return them by day and column.
 
-    A quantile is the smallest latency that this share of the requests did not exceed; a row of a sampled log stands for as
-    many requests as its weight says. `spec` is located, for the notes of dropped rows lie beside the log. A monitor without
-    `serving` has no such rows.
+    A row of a sampled log stands for as many requests as its weight says (`measuring/served.py`). `spec` is located, for the
+    notes of dropped rows lie beside the log. A monitor without `serving` has no such rows.
 
     Raises
     ------
@@ -35,12 +35,14 @@ def measure_serving(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, da
         return {}
     dropped = _dropped(spec, days)
     counted = "unnest(?::DATE[]) AS day, unnest(?::BIGINT[]) AS dropped_rows"
+    rows = f"(SELECT * FROM {table(spec, 'inference_log')} WHERE {is_on(days)})"
     with transaction(connection):
+        connection.register("served_days", served_days(connection, measure(connection, rows, spec, Wanted(serving=True))))
         connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE served AS SELECT * FROM ({_served_sql(spec)}) "
-            f"FULL JOIN (SELECT {counted}) USING (day)",
+            f"CREATE OR REPLACE TEMP TABLE served AS FROM served_days FULL JOIN (SELECT {counted}) USING (day)",
             [list(days), list(dropped), list(dropped.values())],
         )
+        connection.unregister("served_days")
         rows = "SELECT * REPLACE (coalesce(requests, 0) AS requests, coalesce(logged_rows, 0) AS logged_rows, "
         rows += "coalesce(errors, 0) AS errors, coalesce(dropped_rows, 0) AS dropped_rows) FROM served ORDER BY day"
         replace_days(connection, table(spec, "serving"), days, rows)
@@ -49,26 +51,6 @@ def measure_serving(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, da
         f"SELECT {', '.join(columns)} FROM {table(spec, 'serving')} WHERE day IN (SELECT unnest(?::DATE[]))", [list(days)]
     ).fetchall()
     return {row[0]: dict(zip(columns[1:], row[1:], strict=True)) for row in found}
-
-
-def _served_sql(spec: MonitorSpec) -> str:
-    serving = spec.serving
-    latency = f"CAST({quoted(serving.latency_ms)} AS DOUBLE)" if serving and serving.latency_ms else "NULL::DOUBLE"
-    is_error = f"coalesce(trim({quoted(serving.error)}), '') <> ''" if serving and serving.error else "NULL::BOOLEAN"
-    stands_for = quoted(spec.sampling_weight) if spec.sampling_weight else "1.0::DOUBLE"
-    quantiles = ", ".join(
-        f"min(latency) FILTER (isfinite(latency) AND reached >= {share} * timed) AS {name}"
-        for name, share in LATENCY_SHARES.items()
-    )
-    return (
-        f"WITH requests AS (SELECT day, {latency} AS latency, {is_error} AS is_error, {stands_for} AS weight "
-        f"FROM {table(spec, 'inference_log')} WHERE day IN (SELECT unnest(?::DATE[]))), "
-        "ranked AS (SELECT *, sum(weight) FILTER (isfinite(latency)) OVER (PARTITION BY day ORDER BY latency) AS reached, "
-        "sum(weight) FILTER (isfinite(latency)) OVER (PARTITION BY day) AS timed FROM requests) "
-        "SELECT day, sum(weight) AS requests, count(*) AS logged_rows, count(*) FILTER (is_error) AS errors, "
-        f"sum(CASE WHEN is_error THEN weight WHEN NOT is_error THEN 0 END) / sum(weight) AS error_rate, {quantiles} "
-        "FROM ranked GROUP BY day"
-    )
 
 
 def _dropped(spec: MonitorSpec, days: Sequence[date]) -> dict[date, int]:

@@ -2,17 +2,14 @@
 profile and a sample are.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
 import duckdb
 
-from monitoring_assets.measuring.grid import Grid
-from monitoring_assets.measuring.kernel import write_profiles
-from monitoring_assets.measuring.model_versions import rows_by_version, version_segments
+from monitoring_assets.measuring.measure import Tables, Wanted, measure
 from monitoring_assets.measuring.refinement import refine_profiles
-from monitoring_assets.measuring.sample import write_samples
 from monitoring_assets.measuring.stored_grids import ensure_grids
 from monitoring_assets.measuring.watched import watched_rows
 from monitoring_assets.monitor_spec import MonitorSpec
@@ -35,17 +32,19 @@ def profile_days(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days:
     """Replace the profiles and the samples of these days by those of `inference_log` now. Bins come from the reference, so there
     must be a baseline.
     """
-    rows = watched_rows(spec, f"(SELECT * FROM {table(spec, 'inference_log')} WHERE {on_days(days)})")
+    log = f"(SELECT * FROM {table(spec, 'inference_log')} WHERE {on_days(days)})"
+    rows = watched_rows(spec, log)
     profiles, samples = table(spec, "daily_profile"), table(spec, "daily_sample")
     with transaction(connection):
         grids = ensure_grids(connection, spec, rows, spec.watched_columns)
         connection.execute(f"CREATE OR REPLACE TEMP TABLE profiled_days AS FROM {profiles} LIMIT 0")
-        write_profiles(connection, "profiled_days", rows, spec.watched_columns, grids, spec.segments, spec.sampling_weight)
-        _write_versions(connection, spec, rows, grids)
+        tables = measure(connection, log, spec, Wanted({name: grids[name] for name in spec.watched_columns}, sample=True))
+        _put_profiles(connection, spec, tables)
         refine_profiles(connection, spec, "profiled_days", rows, spec.watched_columns, by_version=True)
         replace_days(connection, profiles, days, f"SELECT {', '.join(PROFILE_COLUMNS)} FROM profiled_days ORDER BY ALL")
-        replace_days(connection, samples, days, f"FROM {samples} LIMIT 0")
-        write_samples(connection, samples, rows, spec.id, list(spec.features), spec.sampling_weight)
+        connection.register("measured", tables["sample"])
+        replace_days(connection, samples, days, "FROM measured")
+        connection.unregister("measured")
     found = connection.execute(
         "SELECT day, max(row_count), sum(missing) / greatest(sum(missing + present), 1), count(DISTINCT feature) FROM "
         "(SELECT *, null_count + nan_count + infinite_count AS missing, coalesce(list_sum(counts), 0) AS present "
@@ -55,16 +54,15 @@ def profile_days(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days:
     return [by_day.get(day, ProfiledDay(day, 0, None, 0)) for day in days]
 
 
-def _write_versions(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, rows: str, grids: Mapping[str, Grid]) -> None:
-    """Profile the predictions of each model version apart, where the log names versions."""
-    segments, columns = version_segments(spec), dict.fromkeys(spec.prediction.watched, "numeric")
-    if not segments:
-        return
-    connection.execute("CREATE OR REPLACE TEMP TABLE profiled_versions AS FROM profiled_days LIMIT 0")
-    by_version = rows_by_version(spec, rows)
-    write_profiles(connection, "profiled_versions", by_version, columns, grids, segments, spec.sampling_weight)
-    named = f"starts_with(segment, {literal(f'{segments[0]}=')}) AND segment <> {literal(f'{segments[0]}=')}"
-    connection.execute(
-        "INSERT INTO profiled_days BY NAME FROM profiled_versions WHERE segment IS NOT NULL "
-        f"AND day IN (SELECT day FROM profiled_versions WHERE {named})"
-    )
+def _put_profiles(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, tables: Tables) -> None:
+    """The profiles into `profiled_days`; those of the model versions only of days of which the log names one."""
+    for name, where in (("profile", "true"), ("version_profile", _names_a_version(spec))):
+        if name in tables:
+            connection.register("measured", tables[name])
+            connection.execute(f"INSERT INTO profiled_days BY NAME FROM measured WHERE {where}")
+            connection.unregister("measured")
+
+
+def _names_a_version(spec: MonitorSpec) -> str:
+    version = literal(f"{spec.prediction.model_version}=")
+    return f"day IN (SELECT day FROM measured WHERE starts_with(segment, {version}) AND segment <> {version})"

@@ -1,8 +1,8 @@
 """The kernel: rows in, mergeable counts per day and column out.
 
-This is the only code that reads raw rows for statistics. DuckDB reads each column once for all days asked for and counts its
-cells; joining cells into bins is numpy's. `warehouse_tables.py` says what a profile row means; reading them back
-is in `histograms.py`.
+DuckDB reads each column once for all days asked for and counts its cells; joining cells into bins is numpy's.
+`warehouse_tables.py` says what a profile row means; adding profiles up is `profile_sums.py`'s, reading them back
+`histograms.py`'s.
 """
 
 import re
@@ -13,8 +13,10 @@ from typing import Any
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from monitoring_assets.errors import ColumnUnusable
+from monitoring_assets.measuring.exact_sums import ROWS
 from monitoring_assets.measuring.grid import (
     EXACT_LIMIT,
     INFINITE_KEY,
@@ -111,10 +113,29 @@ def write_profiles(
     ColumnUnusable
         When a column is missing, text stands in a numeric one, or a weight is negative, missing or not finite.
     """
+    found = profiles(connection, rows, columns, grids, segments, weight)
+    if found is not None:
+        connection.register("profiled", found)
+        connection.execute(f"INSERT INTO {target} BY NAME SELECT * FROM profiled")
+        connection.unregister("profiled")
+
+
+def profiles(
+    connection: duckdb.DuckDBPyConnection,
+    rows: str,
+    columns: Mapping[str, str],
+    grids: Mapping[str, Grid],
+    segments: Sequence[str] = (),
+    weight: str | None = None,
+    *,
+    of_all_rows: bool = True,
+) -> pa.Table | None:
+    """The rows that `write_profiles` adds, None where there are none; without `of_all_rows` only those of segments. Sums of
+    weights are exact decimals here."""
     expressions = value_expressions(connection, rows, columns)
     tables = []
     with _array_counting(connection):
-        for segment in (None, *segments):
+        for segment in (*([None] if of_all_rows else []), *segments):
             # Rows without a value of the segment column belong to no segment.
             within = rows if segment is None else f"(SELECT * FROM {rows} WHERE {quoted(segment)} IS NOT NULL)"
             label = "NULL::VARCHAR" if segment is None else f"{literal(segment + '=')} || {quoted(segment)}"
@@ -127,11 +148,8 @@ def write_profiles(
                 if isinstance(grid, NumericGrid):
                     tables.append(_numeric(connection, groups, column, x, grid))
                 else:
-                    connection.execute(f"INSERT INTO {target} BY NAME {_categorical_sql(connection, groups, column, x, grid)}")
-    if tables:
-        connection.register("profiled", pa.concat_tables(tables, promote_options="permissive"))
-        connection.execute(f"INSERT INTO {target} BY NAME SELECT * FROM profiled")
-        connection.unregister("profiled")
+                    tables.append(_categorical(connection, groups, column, x, grid))
+    return pa.concat_tables(tables, promote_options="permissive") if tables else None
 
 
 def within(x: str, lower: float, upper: float) -> str:
@@ -154,7 +172,7 @@ def count_within(
     The other parameters are those of `write_profiles`.
     """
     expressions = value_expressions(connection, rows, {column: "numeric" for column, _, _ in bins})
-    count = "count(*)::DOUBLE" if weight is None else f"sum({quoted(weight)}::DOUBLE)"
+    count = "count(*)::DOUBLE" if weight is None else f"sum({quoted(weight)}::{ROWS})"
     labels = {"NULL::VARCHAR": "true"}
     labels |= {f"{literal(name + '=')} || {quoted(name)}": f"{quoted(name)} IS NOT NULL" for name in segments}
     keys = [f"{grid.key_sql(expressions[column])}::DOUBLE" if grid.ranges else expressions[column] for column, _, grid in bins]
@@ -183,9 +201,10 @@ class _Groups:
         self, connection: duckdb.DuckDBPyConnection, rows: str, segment: str, numeric: Mapping[str, str], weight: str | None
     ) -> None:
         self.rows = rows
-        self.count = "count(*)::DOUBLE" if weight is None else f"sum({quoted(weight)}::DOUBLE)"
+        self.amount = "DOUBLE" if weight is None else ROWS
+        self.count = "count(*)::DOUBLE" if weight is None else f"sum({quoted(weight)}::{ROWS})"
         self.weight = "" if weight is None else f", {quoted(weight)}"
-        squared = "count(*)::DOUBLE" if weight is None else f"coalesce(sum({quoted(weight)}::DOUBLE ** 2), 0)"
+        squared = "count(*)::DOUBLE" if weight is None else f"sum(({quoted(weight)}::DOUBLE ** 2)::{ROWS})"
         if weight is not None:
             _check_weight(connection, rows, weight)
         first, last = _row(connection, f"SELECT min(day)::DATE, max(day)::DATE FROM {rows}")
@@ -236,31 +255,20 @@ class _Groups:
 
 def _numeric(connection: duckdb.DuckDBPyConnection, groups: _Groups, column: str, x: str, grid: NumericGrid) -> pa.Table:
     expression = grid.key_sql(x) if grid.ranges else x
-    found = connection.execute(groups.counted_sql(expression)).fetchnumpy()
-    gid, n = np.asarray(found["gid"], np.int64), np.asarray(found["n"], float)
-    keys = found["key"]
+    found = connection.sql(groups.counted_sql(expression)).to_arrow_table()
+    gid, n = found["gid"].to_numpy().astype(np.int64), found["n"].combine_chunks()
+    keys, is_null = found["key"].to_numpy(), found["key"].is_null().to_numpy()
     if grid.ranges:
-        keys = np.asarray(keys)
         missing = [keys == NULL_KEY, keys == NAN_KEY, keys == INFINITE_KEY]
     else:
-        is_null = np.ma.getmaskarray(keys)
-        keys = np.where(is_null, np.nan, np.ma.getdata(keys))
         missing = [is_null, np.isnan(keys) & ~is_null, np.isinf(keys)]
     days = len(groups.row_count)
-    null_count, nan_count, infinite_count = (
-        np.bincount(gid[where], weights=n[where], minlength=days).astype(float) for where in missing
-    )
-    present = ~(missing[0] | missing[1] | missing[2]) & (n > 0)
-    gid, n, keys = gid[present], n[present], keys[present]
+    null_count, nan_count, infinite_count = (_dense(gid[where], n.filter(pa.array(where)), days) for where in missing)
+    present = ~(missing[0] | missing[1] | missing[2]) & pc.greater(n, pa.scalar(0).cast(n.type)).to_numpy(zero_copy_only=False)
+    gid, n, keys = gid[present], n.filter(pa.array(present)), keys[present]
     lower, upper = grid.bins
     place = gid * len(lower) + (grid.bins_of_keys(keys) if grid.ranges else grid.bins_of_values(keys))
-    if days * len(lower) < 4 * len(place) + 1_000_000:
-        counts = np.bincount(place, weights=n, minlength=days * len(lower)).astype(float)
-        held = np.flatnonzero(counts)
-        counts = counts[held]
-    else:
-        held, inverse = np.unique(place, return_inverse=True)
-        counts = np.bincount(inverse, weights=n, minlength=len(held))
+    held, counts = _totals(place, n, days * len(lower))
     offsets = pa.array(np.searchsorted(held, np.arange(days + 1) * len(lower)).astype(np.int32))
     bins = held % len(lower)
     inexact = np.bincount(held // len(lower), weights=upper[bins] > lower[bins], minlength=days) > 0
@@ -278,34 +286,71 @@ def _numeric(connection: duckdb.DuckDBPyConnection, groups: _Groups, column: str
     )  # fmt: skip
 
 
-def _categorical_sql(connection: duckdb.DuckDBPyConnection, groups: _Groups, column: str, x: str, grid: CategoryGrid) -> str:
+def _totals(place: np.ndarray, n: pa.Array, size: int) -> tuple[np.ndarray, np.ndarray | pa.Array]:
+    """The places below `size` that occur, ascending, and the sum of n at each."""
+    if not pa.types.is_floating(n.type):
+        found = pa.table({"place": place, "n": n}).group_by("place").aggregate([("n", "sum")]).sort_by("place")
+        return found["place"].to_numpy(), found["n_sum"].combine_chunks()
+    weights = n.to_numpy(zero_copy_only=False)
+    if size < 4 * len(place) + 1_000_000:
+        counts = np.bincount(place, weights=weights, minlength=size).astype(float)
+        held = np.flatnonzero(counts)
+        return held, counts[held]
+    held, inverse = np.unique(place, return_inverse=True)
+    return held, np.bincount(inverse, weights=weights, minlength=len(held))
+
+
+def _dense(gid: np.ndarray, n: pa.Array, size: int) -> pa.Array:
+    """The sum of n of each group, 0 of a group that does not occur."""
+    held, counts = _totals(gid, n, size)
+    of_group = dict(zip(held.tolist(), counts.tolist() if isinstance(counts, np.ndarray) else counts.to_pylist(), strict=True))
+    return pa.array([of_group.get(group, 0) for group in range(size)], n.type)
+
+
+def _categorical(connection: duckdb.DuckDBPyConnection, groups: _Groups, column: str, x: str, grid: CategoryGrid) -> pa.Table:
     connection.execute(f"CREATE OR REPLACE TEMP TABLE counted_categories AS {groups.counted_sql(x)}")
-    (most,) = _row(connection, "SELECT max(c) FROM (SELECT count(key) AS c FROM counted_categories GROUP BY gid)")
-    crowded = "false"
-    if (most or 0) > EXACT_LIMIT:
-        connection.register("known_categories", pa.table({"key": pa.array(grid.known, pa.string())}))
-        connection.execute(
-            "CREATE OR REPLACE TEMP TABLE crowded_groups AS SELECT gid FROM counted_categories GROUP BY gid "
-            f"HAVING count(key) > {EXACT_LIMIT}"
-        )
-        crowded = "gid IN (SELECT gid FROM crowded_groups)"
-        bucket = f"{literal(BUCKET_PREFIX)} || left(md5(key), 2)"
-        # Known categories are named even where they hold no row, so a day that is not crowded can be added to one that is.
-        connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE counted_categories AS SELECT gid, sum(n) AS n, "
-            f"CASE WHEN {crowded} AND key NOT IN (SELECT key FROM known_categories) THEN {bucket} ELSE key END AS key "
-            "FROM (FROM counted_categories UNION ALL BY NAME SELECT gid, key, 0 AS n FROM crowded_groups, known_categories) "
-            "GROUP BY ALL"
-        )
-    is_listed = f"key IS NOT NULL AND (n > 0 OR {crowded})"
-    return f"""
+    name_categories(connection, grid)
+    return connection.sql(f"""
         SELECT day, segment, {literal(column)} AS feature, 'categorical' AS kind, any_value(row_count) AS row_count,
-               any_value(squared_weight) AS squared_weight,
-               coalesce(sum(n) FILTER (key IS NULL), 0) AS null_count, 0 AS nan_count, 0 AS infinite_count,
-               NOT any_value({crowded}) AS is_exact,
-               coalesce(list(key ORDER BY key) FILTER ({is_listed}), []) AS categories,
-               coalesce(list(n ORDER BY key) FILTER ({is_listed}), []) AS counts
-        FROM counted_categories JOIN profile_groups USING (gid) GROUP BY day, segment"""
+               any_value(squared_weight) AS squared_weight, {category_lists(groups.amount)}
+        FROM counted_categories c JOIN profile_groups g USING (gid) GROUP BY day, segment""").to_arrow_table()
+
+
+def category_lists(amount: str) -> str:
+    """SQL for what a profile says of a group in the table `counted_categories` (gid, key, n, is_crowded), n of type `amount`."""
+    listed = "FILTER (key IS NOT NULL AND (n > 0 OR is_crowded))"
+    return (
+        f"coalesce(sum(n) FILTER (key IS NULL), 0)::{amount} AS null_count, 0::{amount} AS nan_count, "
+        f"0::{amount} AS infinite_count, NOT bool_or(is_crowded) AS is_exact, "
+        f"coalesce(list(key ORDER BY key) {listed}, []) AS categories, "
+        f"coalesce(list(n::{amount} ORDER BY key) {listed}, []) AS counts"
+    )
+
+
+def name_categories(connection: duckdb.DuckDBPyConnection, grid: CategoryGrid, crowded: str = "false") -> None:
+    """Put the categories that a crowded group's grid does not know into buckets, in the table `counted_categories` (gid, key, n).
+
+    A group is crowded that has more than `EXACT_LIMIT` categories, or for which the SQL aggregate `crowded` holds.
+    """
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE crowded_groups AS SELECT gid FROM counted_categories GROUP BY gid "
+        f"HAVING count(key) > {EXACT_LIMIT} OR {crowded}"
+    )
+    (found,) = _row(connection, "SELECT count(*) FROM crowded_groups")
+    if not found:
+        connection.execute("ALTER TABLE counted_categories ADD COLUMN is_crowded BOOLEAN DEFAULT false")
+        return
+    connection.register("known_categories", pa.table({"key": pa.array(grid.known, pa.string())}))
+    crowded, bucket = "gid IN (FROM crowded_groups)", f"{literal(BUCKET_PREFIX)} || left(md5(key), 2)"
+    is_rare = f"key NOT IN (FROM known_categories) AND NOT starts_with(key, {literal(BUCKET_PREFIX)})"
+    # Known categories are named even where they hold no row, so a day that is not crowded can be added to one that is.
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE counted_categories AS SELECT gid, sum(n) AS n, {crowded} AS is_crowded, "
+        f"CASE WHEN {crowded} AND {is_rare} THEN {bucket} ELSE key END AS key "
+        "FROM (SELECT gid, key, n FROM counted_categories UNION ALL BY NAME "
+        "SELECT gid, key, 0 AS n FROM crowded_groups, known_categories) GROUP BY ALL"
+    )
+    connection.unregister("known_categories")
 
 
 def value_expressions(connection: duckdb.DuckDBPyConnection, rows: str, columns: Mapping[str, str]) -> dict[str, str]:

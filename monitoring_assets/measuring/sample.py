@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import duckdb
 import numpy as np
+import pyarrow as pa
 
 from monitoring_assets.warehouse import quoted
 
@@ -49,15 +50,39 @@ def write_samples(
     >>> connection.execute("SELECT x FROM sample ORDER BY sample_key").fetchall()
     [(41.0,), (17.0,), (31.0,)]
     """
+    connection.register("drawn_sample", samples(connection, rows, key_column, columns, weight, size))
+    connection.execute(f"INSERT INTO {target} BY NAME SELECT * FROM drawn_sample")
+    connection.unregister("drawn_sample")
+
+
+def samples(
+    connection: duckdb.DuckDBPyConnection,
+    rows: str,
+    key_column: str,
+    columns: Sequence[str],
+    weight: str | None = None,
+    size: int = SAMPLE_ROWS,
+) -> pa.Table:
+    """The rows that `write_samples` adds, the smallest key first."""
     # 53 bits of MD5: the same everywhere, where DuckDB's own hash() differs between versions.
     uniform = f"((md5_number_lower({quoted(key_column)}::VARCHAR) >> 11)::DOUBLE + 0.5) / 9007199254740992.0"
     key = f"-ln({uniform})" + (f" / {quoted(weight)}::DOUBLE" if weight else "")
     names = "".join(f", {quoted(column)}" for column in (*columns, *([weight] if weight else [])))
     drawn = f" WHERE {quoted(weight)} > 0" if weight else ""
-    connection.execute(
-        f"INSERT INTO {target} BY NAME SELECT day, {key} AS sample_key{names} FROM {rows}{drawn} "
-        f"QUALIFY row_number() OVER (PARTITION BY day ORDER BY {key}) <= {int(size)}"
-    )
+    return _smallest(connection, f"(SELECT day, {key} AS sample_key{names} FROM {rows}{drawn})", size)
+
+
+def added_samples(connection: duckdb.DuckDBPyConnection, parts: pa.Table, size: int = SAMPLE_ROWS) -> pa.Table:
+    """The sample of all rows, from those of batches put below each other."""
+    connection.register("sample_batches", parts)
+    found = _smallest(connection, "sample_batches", size)
+    connection.unregister("sample_batches")
+    return found
+
+
+def _smallest(connection: duckdb.DuckDBPyConnection, keyed: str, size: int) -> pa.Table:
+    place = "row_number() OVER (PARTITION BY day ORDER BY sample_key)"
+    return connection.sql(f"FROM {keyed} QUALIFY {place} <= {int(size)} ORDER BY day, sample_key").to_arrow_table()
 
 
 def merged(

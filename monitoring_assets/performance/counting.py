@@ -3,21 +3,26 @@
 Rows are read once, a few days at a time. Pooling the counts over windows is in `windows.py`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
+from fractions import Fraction
 from itertools import chain
-from math import isfinite
+from math import inf, isfinite
+from typing import Any
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 
 from monitoring_assets.ingestion.labels import labelled_log
+from monitoring_assets.measuring.exact_sums import UNITS, fraction, value
+from monitoring_assets.measuring.labelled import KEYS, LABEL_SQUARES, OF_CLASSES, OF_NUMBERS, OF_ROWS, segments_of
+from monitoring_assets.measuring.measure import Wanted, measure
 from monitoring_assets.monitor_spec import MonitorSpec
-from monitoring_assets.performance.counts import NEGATIVE_CLASSES, NUMBERS, POSITIVE_CLASSES, PerformanceCounts
+from monitoring_assets.performance.counts import NUMBERS, PerformanceCounts
 from monitoring_assets.performance.score_histogram import ScoreHistogram
 from monitoring_assets.sql_text import on_days
-from monitoring_assets.warehouse import literal, quoted, replace_days, table
+from monitoring_assets.warehouse import quoted, replace_days, table
 from monitoring_assets.warehouse_tables import TABLES
 
 # Rows that are joined with their labels at once.
@@ -29,8 +34,7 @@ Key = tuple[date, str | None, str | None]
 
 def write_counts(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: Sequence[date]) -> None:
     """Replace these days of `performance_counts` by what log and labels hold now. Call it inside a transaction."""
-    by = list(dict.fromkeys([*spec.segments, *spec.protected_attributes]))
-    extra = [f"p.{quoted(name)}" for name in by]
+    extra = [f"p.{quoted(name)}" for name in segments_of(spec)]
     predicted, version = spec.prediction.predicted_class, spec.prediction.model_version
     for some in _chunks(connection, spec, days):
         rows = labelled_log(
@@ -42,33 +46,12 @@ def write_counts(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days:
                 *extra,
             ],
         )
-        counted = count_relation(connection, spec, f"({rows} WHERE {on_days(some, 'p.day')})", by)
-        connection.register("counted", _as_table(counted))
+        tables = measure(connection, f"({rows} WHERE {on_days(some, 'p.day')})", spec, Wanted(labelled=True))
+        connection.register("counted", _as_table(counts_of(tables, spec.task)))
         replace_days(
             connection, table(spec, "performance_counts"), some, "SELECT * FROM counted ORDER BY day, segment, model_version"
         )
         connection.unregister("counted")
-
-
-def count_relation(
-    connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, rows: str, by: Sequence[str] = ()
-) -> Iterator[tuple[Key, PerformanceCounts]]:
-    """The counts of a relation: of all its rows and of each value of the columns `by`, per day and model version.
-
-    `rows` is SQL with the columns `day`, `__label` (NULL or NaN where unknown), `__score`, `__predicted` (text or NULL),
-    `__weight`, `__version` and those of `by`.
-    """
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE measured_rows AS {_prepared(spec, rows, by)}")
-    for column in (None, *by):
-        value = f"{quoted(column)}::VARCHAR" if column else "NULL::VARCHAR"
-        where = f"WHERE {quoted(column)} IS NOT NULL" if column else ""
-        sql = _regression_sql(value, where) if spec.task == "regression" else _classification_sql(value, where)
-        for batch in connection.sql(sql).to_arrow_table().to_batches(max_chunksize=100):
-            for place in range(batch.num_rows):
-                row = {name: batch.column(name)[place] for name in batch.schema.names}
-                segment = f"{column}={row['value'].as_py()}" if column else None
-                yield (row["day"].as_py(), segment, row["version"].as_py()), _counts_of(row)
-    connection.execute("DROP TABLE measured_rows")
 
 
 def read_counts(
@@ -82,7 +65,7 @@ def read_counts(
         params=[first, last],
     ).to_arrow_table()
     rows = ({name: found.column(name)[place] for name in found.column_names} for place in range(found.num_rows))
-    return {(row["day"].as_py(), row["segment"].as_py(), row["version"].as_py()): _counts_of(row, is_sorted=True) for row in rows}
+    return {(row["day"].as_py(), row["segment"].as_py(), row["version"].as_py()): _stored_counts(row) for row in rows}
 
 
 def uncounted_days(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, first: date, last: date) -> list[date]:
@@ -113,85 +96,47 @@ def _chunks(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: Sequ
         yield some
 
 
-def _prepared(spec: MonitorSpec, rows: str, by: Sequence[str]) -> str:
-    """The rows with what is added up of each; `w` is 0 where the row cannot be measured."""
-    names = "".join(f", {quoted(name)}" for name in by)
-    score = "CASE WHEN isfinite(__score) THEN __score END"
-    label = "CASE WHEN isfinite(__label) THEN __label END"
-    text = "lower(trim(__predicted))"
-    positive, negative = (", ".join(literal(name) for name in known) for known in (POSITIVE_CLASSES, NEGATIVE_CLASSES))
-    by_score = f"(__score >= {spec.performance.class_cut!r})::INTEGER"
-    return (
-        f"SELECT day, __version AS version{names}, {score} AS score, {label} AS label, "
-        f"CASE WHEN {score} IS NULL OR {label} IS NULL OR __weight <= 0 THEN 0 ELSE __weight END::DOUBLE AS w, "
-        f"CASE WHEN {text} IN ({positive}) THEN 1 WHEN {text} IN ({negative}) THEN 0 ELSE {by_score} END::DOUBLE AS chosen, "
-        f"CASE WHEN {text} <> '' AND {text} NOT IN ({positive}, {negative}) THEN __predicted END AS unreadable FROM {rows}"
-    )
+def counts_of(tables: Mapping[str, pa.Table], task: str) -> Iterator[tuple[Key, PerformanceCounts]]:
+    """The counts that measured rows give, by day, segment and model version."""
+    scores = _histograms(tables["scores"]) if "scores" in tables else {}
+    for row in tables["labelled"].to_pylist():
+        key = (row["day"], row["segment"], row["version"])
+        numbers = {name: float(row[name] or 0) if name in OF_ROWS else row[name] for name in NUMBERS if name in row}
+        given = {name: value for name, value in numbers.items() if value is not None}
+        given |= {name: float(row[name]) for name in OF_CLASSES} if task == "classification" else _moments(row)
+        yield key, PerformanceCounts(**given, scores=scores.get(key, PerformanceCounts().scores))  # type: ignore[arg-type]
 
 
-_COMMON = (
-    "count(*) AS row_count, count(label) AS labelled_rows, count(*) FILTER (w > 0) AS measured_rows, sum(w) AS weight, "
-    "sum(w * w) AS squared_weight, min(label) FILTER (w > 0) AS smallest_label, max(label) FILTER (w > 0) AS largest_label, "
-    "min(score) FILTER (w > 0) AS smallest_score, max(score) FILTER (w > 0) AS largest_score"
-)
-
-
-def _classification_sql(value: str, where: str) -> str:
-    """Rows are added up per distinct score first, then per group, so that each group's scores come as arrays."""
-    # A certain and wrong score would cost infinity; scikit-learn bounds it by the float's resolution, and so do we.
-    tiny = repr(float(np.finfo("float64").eps))
-    likelihood = f"greatest({tiny}, least(1 - {tiny}, CASE WHEN label = 1 THEN score ELSE 1 - score END))"
-    sums = {
-        "log_loss": f"w * -ln({likelihood})",
-        "true_positives": "w * label * chosen",
-        "false_positives": "w * (1 - label) * chosen",
-        "false_negatives": "w * label * (1 - chosen)",
-        "true_negatives": "w * (1 - label) * (1 - chosen)",
-        "ones": "w * label",
-        "zeros": "w * (1 - label)",
+def _histograms(cells: pa.Table) -> dict[Key, ScoreHistogram]:
+    """By day, segment and model version; the cells of each lie next to each other, in rising order."""
+    keys = list(zip(*(cells[name].to_pylist() for name in KEYS), strict=True))
+    arrays = [cells[name].cast(pa.float64()).to_numpy() for name in ("lower", "upper", "ones", "zeros")]
+    starts = [place for place, key in enumerate(keys) if not place or key != keys[place - 1]]
+    ends = [*starts[1:], len(keys)]
+    return {
+        keys[first]: ScoreHistogram(*(array[first:end] for array in arrays)).compressed()
+        for first, end in zip(starts, ends, strict=False)
     }
-    parts = ", ".join(f"sum({sql}) FILTER (w > 0) AS {name}" for name, sql in sums.items())
-    added = ", ".join(
-        f"sum({name}) AS {name}" for name in ("row_count", "labelled_rows", "measured_rows", "weight", "squared_weight")
-    )
-    added += ", " + ", ".join(f"coalesce(sum({name}), 0.0) AS {name}" for name in list(sums)[:5])
-    ends = ", ".join(
-        f"{'min' if name.startswith('smallest') else 'max'}({name}) AS {name}"
-        for name in ("smallest_label", "largest_label", "smallest_score", "largest_score")
-    )
-    cells = ", ".join(
-        f"list({source}) FILTER (weight > 0) AS {name}"
-        for name, source in (("score_lowers", "score"), ("score_ones", "ones"), ("score_zeros", "zeros"))
-    )
-    return (
-        f"SELECT day, version, value, {added}, {ends}, min(unreadable_class) AS unreadable_class, {cells} FROM ("
-        f"SELECT day, version, {value} AS value, score, {_COMMON}, {parts}, min(unreadable) FILTER (w > 0) AS unreadable_class "
-        f"FROM measured_rows {where} GROUP BY ALL) GROUP BY day, version, value"
-    )
 
 
-def _regression_sql(value: str, where: str) -> str:
-    """Deviations are added up around a number near the labels: around 0 large labels would leave none of their digits."""
-    near = "(SELECT coalesce(avg(label) FILTER (w > 0), 0.0) FROM measured_rows)"
-    return (
-        f"WITH moments AS (SELECT day, version, {value} AS value, {_COMMON}, {near} AS near, "
-        "coalesce(sum(w * abs(score - label)) FILTER (w > 0), 0.0) AS absolute_error, "
-        "coalesce(sum(w * (score - label) ** 2) FILTER (w > 0), 0.0) AS squared_error, "
-        f"coalesce(sum(w * (label - {near})) FILTER (w > 0), 0.0) AS first, "
-        f"coalesce(sum(w * (label - {near}) ** 2) FILTER (w > 0), 0.0) AS second FROM measured_rows {where} GROUP BY ALL) "
-        "SELECT * EXCLUDE (near, first, second), CASE WHEN weight > 0 THEN near + first / weight ELSE 0.0 END AS label_mean, "
-        "CASE WHEN weight > 0 THEN greatest(second - first * first / weight, 0.0) ELSE 0.0 END AS label_deviations FROM moments"
-    )
+def _moments(row: dict[str, Any]) -> dict[str, float]:
+    """What a regression's sums say."""
+    sums = {name: [row[f"{name}_{place}"] for place in range(len(UNITS) + 1)] for name in OF_NUMBERS}
+    found = {name: value(sums[name]) for name in ("absolute_error", "squared_error")}
+    weight, total = Fraction(row["weight"] or 0), fraction(sums["label_sum"])
+    squares = Fraction(sum(fraction(sums[name]) for name in LABEL_SQUARES))
+    if not weight:
+        return found
+    is_known = not any(sums[name][-1] for name in ("label_sum", *LABEL_SQUARES))
+    deviations = max(float(squares - total * total / weight), 0.0) if is_known else inf
+    return found | {"label_mean": float(total / weight) if is_known else inf, "label_deviations": deviations}
 
 
-def _counts_of(row: dict[str, pa.Scalar], *, is_sorted: bool = False) -> PerformanceCounts:
-    """The counts in a row of `performance_counts`, or of a query that has its columns."""
-    found = {name: row[name].as_py() for name in NUMBERS if name in row}
+def _stored_counts(row: dict[str, pa.Scalar]) -> PerformanceCounts:
+    """The counts in a row of `performance_counts`."""
+    found = {name: row[name].as_py() for name in NUMBERS}
     given = {name: value for name, value in found.items() if value is not None}
-    lowers, ones, zeros = (_array(row.get(name)) for name in ("score_lowers", "score_ones", "score_zeros"))
-    if is_sorted:
-        return PerformanceCounts(**given, scores=ScoreHistogram(lowers, _array(row["score_uppers"]), ones, zeros))
-    return PerformanceCounts(**given, scores=ScoreHistogram.of(lowers, ones, zeros).compressed())
+    return PerformanceCounts(**given, scores=ScoreHistogram(*(_array(row[name]) for name in CELLS)))
 
 
 def _array(scalar: "pa.ListScalar | None") -> np.ndarray:
@@ -221,8 +166,8 @@ def _as_table(counted: Iterator[tuple[Key, PerformanceCounts]]) -> pa.Table:
     for (day, segment, version), counts in counted:
         cells = {name: getattr(counts.scores, part) for name, part in CELLS.items()}
         numbers = {name: _stored(name, getattr(counts, name)) for name in NUMBERS}
-        for name, value in chain(
+        for name, found in chain(
             {"day": day, "segment": segment, "model_version": version}.items(), numbers.items(), cells.items()
         ):
-            columns[name].append(value)
+            columns[name].append(found)
     return pa.table(columns, schema=schema)

@@ -10,10 +10,8 @@ from dataclasses import dataclass, field, fields
 import numpy as np
 from numpy.typing import ArrayLike
 
+from monitoring_assets.measuring.labelled import NEGATIVE_CLASSES, POSITIVE_CLASSES
 from monitoring_assets.performance.score_histogram import ScoreHistogram
-
-POSITIVE_CLASSES = ("1", "1.0", "true")
-NEGATIVE_CLASSES = ("0", "0.0", "false")
 
 _EMPTY = np.zeros(0)
 # How a field of several counts becomes that of their pool; all others are added up.

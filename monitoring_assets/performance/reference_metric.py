@@ -11,8 +11,9 @@ import duckdb
 from monitoring_assets.baselines.in_force import select_baselines
 from monitoring_assets.ingestion.label_maturity import days_with_mature_labels
 from monitoring_assets.ingestion.reference import REFERENCE_ROWS, ReferenceRows
+from monitoring_assets.measuring.labelled import labelled
 from monitoring_assets.monitor_spec import MonitorSpec
-from monitoring_assets.performance.counting import count_relation, read_counts, uncounted_days, write_counts
+from monitoring_assets.performance.counting import counts_of, read_counts, uncounted_days, write_counts
 from monitoring_assets.performance.counts import PerformanceCounts, pooled
 from monitoring_assets.performance.metrics import PRIMARY_METRIC, metrics_of
 from monitoring_assets.warehouse import quoted, table
@@ -31,7 +32,7 @@ def metric_of_reference(
         f"(SELECT day, {quoted(spec.label.column)} AS __label, {quoted(spec.prediction.column)} AS __score, NULL AS __predicted, "
         f"{weight} AS __weight, NULL::VARCHAR AS __version FROM {REFERENCE_ROWS})"
     )
-    value = _metric(spec, [counts for _, counts in count_relation(connection, spec, rows)])
+    value = _metric(spec, [counts for _, counts in counts_of(labelled(connection, rows, spec, by=[]), spec.task)])
     return None if value is None else (PRIMARY_METRIC[spec.task], value)
 
 

@@ -1,0 +1,146 @@
+"""Laws of `measure` and `merge`: any division of rows into batches gives the same tables, bit for bit."""
+
+from collections.abc import Sequence
+from datetime import date, timedelta
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from monitoring_assets.measuring import cells
+from monitoring_assets.measuring.kernel import fit_grids
+from monitoring_assets.measuring.measure import Tables, Wanted, measure, merge
+from monitoring_assets.measuring.watched import watched_rows
+from monitoring_assets.monitor_spec import MonitorSpec
+from monitoring_assets_tests.example_monitor import FIRST, example_content
+
+ROWS = 200
+# A failing example is small enough as it is, and shrinking it takes minutes.
+UNSHRUNK = (Phase.explicit, Phase.generate)
+WEIGHTED = {"sampling_weight": "stands_for"}
+CASES: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "weighted": WEIGHTED,
+    "regression": {"prediction": {"value": "score", "model_version": "model"}},
+    "weighted regression": {"prediction": {"value": "score", "model_version": "model"}} | WEIGHTED,
+}
+
+
+def rows_of(seed: int, rows: int = ROWS, lands: int = 2) -> pa.Table:
+    """Two days of rows whose sums differ in their last bits when they are added up in another order."""
+    random = np.random.default_rng(seed)
+    tenths = random.integers(1, 30, rows) / 10
+
+    def some_missing(values: np.ndarray) -> pa.Array:
+        return pa.array(values, mask=random.random(rows) < 0.1)
+
+    score = some_missing(random.random(rows))
+    return pa.table(
+        {
+            "day": pa.array([FIRST + timedelta(days=int(day)) for day in random.integers(0, 2, rows)], pa.date32()),
+            "id": [f"{seed}-{place}" for place in range(rows)],
+            "at": pa.array([0] * rows, pa.timestamp("us", tz="UTC")),
+            "amount": some_missing(random.choice([np.nan, np.inf, -0.0, 0.0, 7e9], rows) + random.normal(50, 10, rows) * tenths),
+            "items": some_missing(random.integers(-2, 3, rows).astype(float) * 0.0 + random.integers(0, 3, rows)),
+            "country": some_missing(np.array([f"land {code}" for code in random.integers(0, lands, rows)])),
+            "score": score,
+            "predicted": some_missing(random.choice(["1", "0", "True", "maybe"], rows)),
+            "model": some_missing(random.choice(["1", "2"], rows)),
+            "stands_for": tenths,
+            "took": some_missing(random.lognormal(3, 1, rows)),
+            "failure": some_missing(random.choice(["", "boom"], rows)),
+            "__label": some_missing(random.integers(0, 2, rows).astype(float)),
+            "__score": score,
+            "__predicted": pa.array(random.choice(["1", "0", "True"], rows)),
+            "__weight": tenths,
+            "__version": some_missing(random.choice(["1", "2"], rows)),
+        }
+    )
+
+
+def asked(case: str, rows: pa.Table, segments: Sequence[str] = ("country",)) -> tuple[MonitorSpec, Wanted]:
+    """A monitor, and all that can be measured of its rows on grids fitted to some other day's."""
+    content = example_content(serving={"latency_ms": "took", "error": "failure"}, segments=list(segments), **CASES[case])
+    spec = MonitorSpec.model_validate(content)
+    with duckdb.connect() as connection:
+        connection.register("given", rows)
+        return spec, Wanted(fit_grids(connection, watched_rows(spec, "given"), spec.watched_columns), True, True, True)
+
+
+def measured(batches: Sequence[pa.Table], spec: MonitorSpec, wanted: Wanted) -> Tables:
+    with duckdb.connect() as connection:
+        parts = []
+        for batch in batches:
+            connection.register("batch", batch)
+            parts.append(measure(connection, "batch", spec, wanted))
+        return merge(connection, parts, spec, wanted)
+
+
+def same(found: Tables, expected: Tables) -> None:
+    """Equal bit for bit: -0.0 is another number than 0.0, and nan the same as nan."""
+    assert set(found) == set(expected)
+    for name, table in expected.items():
+        one, other = (
+            sorted(str(row) for row in each.select(sorted(table.column_names)).to_pylist()) for each in (found[name], table)
+        )
+        assert one == other, name
+
+
+@pytest.mark.parametrize("case", CASES)
+@settings(max_examples=3, deadline=None, derandomize=True, phases=UNSHRUNK)
+@given(st.integers(0, 1_000), st.integers(1, 5), st.randoms(use_true_random=False))
+def test_any_division_of_a_days_rows_gives_the_same_tables(case: str, seed: int, count: int, random: Any) -> None:
+    rows = rows_of(seed)
+    spec, wanted = asked(case, rows_of(seed + 1))
+    places = np.array([random.randrange(count) for _ in range(ROWS)])
+    order = np.array(random.sample(range(ROWS), ROWS))
+    batches = [rows.take(order[places[order] == place]) for place in range(count)]
+    whole = measured([rows], spec, wanted)
+    assert set(whole) >= {"profile", "sample", "served", "latencies", "labelled"}
+    same(measured([batch for batch in batches if len(batch)], spec, wanted), whole)
+
+
+@pytest.mark.parametrize("case", ["plain", "weighted"])
+@settings(max_examples=3, deadline=None, derandomize=True, phases=UNSHRUNK)
+@given(st.integers(0, 1_000), st.integers(2, 4))
+def test_so_it_is_where_categories_scores_and_latencies_are_too_many_to_be_kept(case: str, seed: int, count: int) -> None:
+    """Few of a batch's days are crowded, all of the whole are, or the other way round."""
+    rows = rows_of(seed, lands=60)
+    spec, wanted = asked(case, rows_of(seed + 1, 30, lands=60), segments=())
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(cells, "EXACT_NUMBERS", 40)
+        patched.setattr(cells, "CELL_BITS", 4)
+        patched.setattr("monitoring_assets.measuring.kernel.EXACT_LIMIT", 20)
+        whole = measured([rows], spec, wanted)
+        assert not all(whole["profile"]["is_exact"].to_pylist())
+        assert any(row["lower"] < row["upper"] for row in whole["latencies"].to_pylist())
+        batches = [rows.slice(0, 5), *(rows.slice(5).take(np.arange(place, ROWS - 5, count)) for place in range(count))]
+        same(measured(batches, spec, wanted), whole)
+        same(measured([rows.slice(0, 150), rows.slice(150)], spec, wanted), whole)
+
+
+def test_merging_merged_batches_changes_nothing() -> None:
+    rows = rows_of(1)
+    spec, wanted = asked("weighted", rows)
+    parts = [measured([rows.slice(start, 50)], spec, wanted) for start in range(0, ROWS, 50)]
+    with duckdb.connect() as connection:
+        halves = [merge(connection, parts[:2], spec, wanted), merge(connection, parts[2:], spec, wanted)]
+        same(merge(connection, halves[::-1], spec, wanted), measured([rows], spec, wanted))
+
+
+def test_a_crowded_cell_says_which_numbers_lie_in_it() -> None:
+    """50,000 latencies: the cells do not overlap, and none is wider than a 100,000th of its numbers."""
+    random = np.random.default_rng(0)
+    numbers = pa.table({"day": [date(2026, 1, 1)] * 50_000, "lower": random.lognormal(3, 2, 50_000), "n": [1] * 50_000})
+    numbers = numbers.append_column("upper", numbers["lower"])
+    with duckdb.connect() as connection:
+        connection.register("numbers", numbers)
+        sql = cells.bounded_cells("numbers", ["day"], {"n": "BIGINT"})
+        found = connection.sql(f"SELECT lower, upper, n FROM ({sql}) ORDER BY lower").fetchnumpy()
+    assert found["n"].sum() == 50_000
+    assert (found["lower"][1:] > found["upper"][:-1]).all()
+    assert (found["upper"] <= found["lower"] * (1 + 1e-5)).all()
