@@ -11,11 +11,11 @@ from typing import Any
 
 import duckdb
 
-from monitoring_assets.ingestion.staging import is_on
 from monitoring_assets.measuring.measure import Wanted, measure
 from monitoring_assets.measuring.served import served_days
 from monitoring_assets.monitor_spec import MonitorSpec
 from monitoring_assets.prediction_logging.segments import read_dropped
+from monitoring_assets.sql_text import on_days
 from monitoring_assets.warehouse import replace_days, table, transaction
 from monitoring_assets.warehouse_tables import TABLES
 
@@ -35,12 +35,12 @@ def measure_serving(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, da
         return {}
     dropped = _dropped(spec, days)
     counted = "unnest(?::DATE[]) AS day, unnest(?::BIGINT[]) AS dropped_rows"
-    rows = f"(SELECT * FROM {table(spec, 'inference_log')} WHERE {is_on(days)})"
+    rows = f"(SELECT * FROM {table(spec, 'inference_log')} WHERE {on_days(days)})"
     with transaction(connection):
         connection.register("served_days", served_days(connection, measure(connection, rows, spec, Wanted(serving=True))))
         connection.execute(
             f"CREATE OR REPLACE TEMP TABLE served AS FROM served_days FULL JOIN (SELECT {counted}) USING (day)",
-            [list(days), list(dropped), list(dropped.values())],
+            [list(dropped), list(dropped.values())],
         )
         connection.unregister("served_days")
         rows = "SELECT * REPLACE (coalesce(requests, 0) AS requests, coalesce(logged_rows, 0) AS logged_rows, "

@@ -24,7 +24,10 @@ def added_profiles(
     connection.execute("CREATE OR REPLACE TEMP TABLE batch_profiles AS FROM batches")
     connection.unregister("batches")
     found = [connection.sql(_numeric_sql(amount)).to_arrow_table()]
-    found += [_categorical(connection, name, grid, amount) for name, grid in grids.items() if isinstance(grid, CategoryGrid)]
+    for feature in parts["feature"].unique().to_pylist():
+        grid = grids[feature]
+        if isinstance(grid, CategoryGrid):
+            found.append(_categorical(connection, feature, grid, amount))
     connection.execute("DROP TABLE batch_profiles")
     return pa.concat_tables(found, promote_options="permissive")
 
