@@ -272,7 +272,7 @@ def _numeric(connection: duckdb.DuckDBPyConnection, groups: _Groups, column: str
     offsets = pa.array(np.searchsorted(held, np.arange(days + 1) * len(lower)).astype(np.int32))
     bins = held % len(lower)
     inexact = np.bincount(held // len(lower), weights=upper[bins] > lower[bins], minlength=days) > 0
-    low, high = groups.extremes[column]
+    low, high = groups.extremes[column]  # adding 0.0 makes -0.0 the same zero
     lists = {"bins": lower[bins], "uppers": upper[bins], "counts": counts}
     return pa.table(
         {
@@ -280,7 +280,8 @@ def _numeric(connection: duckdb.DuckDBPyConnection, groups: _Groups, column: str
             "kind": pa.array(["numeric"] * days, pa.string()), "row_count": groups.row_count,
             "squared_weight": groups.squared_weight, "null_count": null_count, "nan_count": nan_count,
             "infinite_count": infinite_count,
-            "minimum": pa.array(low, from_pandas=True), "maximum": pa.array(high, from_pandas=True), "is_exact": ~inexact,
+            "minimum": pa.array(low + 0.0, from_pandas=True), "maximum": pa.array(high + 0.0, from_pandas=True),
+            "is_exact": ~inexact,
         }
         | {name: pa.ListArray.from_arrays(offsets, pa.array(values)) for name, values in lists.items()}
     )  # fmt: skip
