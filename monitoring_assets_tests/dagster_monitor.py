@@ -1,18 +1,20 @@
 """A monitor on a real Dagster instance: runs its jobs and its sensor, and reads back what Dagster shows of them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import duckdb
-from dagster._core.definitions.sensor_definition import SensorExecutionData
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecord
 
 from monitoring_assets.components.model_monitor import build_monitor
 from monitoring_assets.monitor_spec import MonitorSpec
+from monitoring_assets.orchestration.daily_assets import DAILY_ASSETS, LABEL_ASSETS
+from monitoring_assets.orchestration.model_assets import RETRAIN_ASSETS
 from monitoring_assets.orchestration.partitions import daily_partitions
 from monitoring_assets.orchestration.resources import MonitoringHome
 from monitoring_assets_tests.example_monitor import contents, example_spec, example_warehouse
@@ -25,6 +27,15 @@ ALL_TABLES = (
 )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Tick:
+    """What came of one tick; its message without the name of the one monitor."""
+
+    run_requests: list[dg.RunRequest]
+    skip_message: str
+    cursor: str | None
+
+
 class DagsterMonitor:
     """One monitor, its data folder and its instance."""
 
@@ -33,48 +44,61 @@ class DagsterMonitor:
         self.spec: MonitorSpec = example_spec(home, **overrides)
         self.resource = MonitoringHome(path=str(home), patience_seconds=patience_seconds)
         self.definitions = build_monitor(self.spec, self.resource)
-        self.cursor: str | None = None
+        self.cursors: dict[str, str | None] = {}
 
     def key(self, asset: str) -> dg.AssetKey:
         return dg.AssetKey([self.spec.name, asset])
 
-    def materialise(self, *assets: str, tags: dict[str, str] | None = None) -> dg.ExecuteInProcessResult:
+    def materialise(
+        self, *assets: str, tags: dict[str, str] | None = None, partition: str | None = None
+    ) -> dg.ExecuteInProcessResult:
         job = self.definitions.resolve_implicit_global_asset_job_def()
-        return self._run(job, tags or {}, [self.key(asset) for asset in assets])
-
-    def run_days(self, job: str, first: date, last: date | None = None, **tags: str) -> dg.ExecuteInProcessResult:
-        """A range of days as one run; without `last` a run of the one partition."""
-        definition = self.definitions.resolve_job_def(f"{self.spec.name}_{job}")
-        if last is None:
-            return definition.execute_in_process(
-                instance=self.instance, partition_key=str(first), tags=tags, run_config=QUIET, raise_on_error=False
-            )
-        ends = {"dagster/asset_partition_range_start": str(first), "dagster/asset_partition_range_end": str(last)}
-        return self._run(definition, ends | tags, None)
-
-    def retrain(self, decision: str | None = None) -> dg.ExecuteInProcessResult:
-        tags = {"monitoring_assets/decision": decision} if decision else {}
-        return self._run(self.definitions.resolve_job_def(f"{self.spec.name}_retrain"), tags, None)
-
-    def _run(self, job: dg.JobDefinition, tags: dict[str, str], selection: list[dg.AssetKey] | None) -> dg.ExecuteInProcessResult:
         return job.execute_in_process(
-            instance=self.instance, tags=tags, asset_selection=selection, run_config=QUIET, raise_on_error=False
+            instance=self.instance,
+            tags=tags or {},
+            partition_key=partition,
+            asset_selection=[self.key(asset) for asset in assets],
+            run_config=QUIET,
+            raise_on_error=False,
         )
 
-    def tick(self, sensor: str = "retrain_on_drift", *, cursor_lost: bool = False) -> SensorExecutionData:
+    def run_days(self, assets: str, first: date, last: date | None = None, **tags: str) -> dg.ExecuteInProcessResult:
+        """The `daily` or `labels` assets of a range of days as one run; without `last` a run of the one partition."""
+        of_a_day = {"daily": DAILY_ASSETS, "labels": LABEL_ASSETS}[assets]
+        if last is None:
+            return self.materialise(*of_a_day, tags=tags, partition=str(first))
+        ends = {"dagster/asset_partition_range_start": str(first), "dagster/asset_partition_range_end": str(last)}
+        return self.materialise(*of_a_day, tags=ends | tags)
+
+    def retrain(self, decision: str | None = None) -> dg.ExecuteInProcessResult:
+        return self.materialise(*RETRAIN_ASSETS, tags={"monitoring_assets/decision": decision} if decision else {})
+
+    def launch(self, request: dg.RunRequest) -> dg.ExecuteInProcessResult:
+        """Run what a sensor asked for, as the daemon would."""
+        assets = [key.path[-1] for key in request.asset_selection or ()]
+        return self.materialise(*assets, tags={**request.tags, "dagster/run_key": str(request.run_key)})
+
+    def run_of(self, assets: Sequence[str], tags: dict[str, str], status: dg.DagsterRunStatus) -> dg.DagsterRun:
+        """A run of these assets that nobody carries out."""
+        job = self.definitions.resolve_implicit_global_asset_job_def()
+        return self.instance.create_run_for_job(
+            job, tags=tags, status=status, asset_selection=frozenset(self.key(asset) for asset in assets)
+        )
+
+    def tick(self, sensor: str = "retrain_on_drift", *, cursor_lost: bool = False) -> Tick:
         """Evaluate a sensor as the daemon does: the cursor is kept, asset events are reported, nothing is launched."""
-        definition = self.definitions.resolve_sensor_def(f"{self.spec.name}_{sensor}")
+        definition = self.definitions.resolve_sensor_def(sensor)
         with dg.build_sensor_context(
             self.instance,
-            cursor=None if cursor_lost else self.cursor,
+            cursor=None if cursor_lost else self.cursors.get(sensor),
             repository_def=self.definitions.get_repository_def(),
             resources={"monitoring_home": self.resource},
         ) as context:
             data = definition.evaluate_tick(context)
-        self.cursor = data.cursor
+        self.cursors[sensor] = data.cursor
         for event in data.asset_events:
             self.instance.report_runless_asset_event(event)
-        return data
+        return Tick(list(data.run_requests or []), (data.skip_message or "").removeprefix(f"{self.spec.name}: "), data.cursor)
 
     def statuses(self, asset: str, check: str) -> dict[str, str]:
         """What the UI shows of a check, partition by partition; days without a status are left out."""

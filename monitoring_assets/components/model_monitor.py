@@ -2,8 +2,9 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from typing import Any, Self, get_args
 
@@ -12,13 +13,11 @@ from pydantic import BaseModel, RootModel, ValidationError
 
 from monitoring_assets.monitor_spec import MonitorSpec
 from monitoring_assets.monitor_spec.yaml_keys import repeated_keys
-from monitoring_assets.orchestration.arrivals import build_arrival_sensor, is_watched
 from monitoring_assets.orchestration.asset_checks import build_asset_checks
 from monitoring_assets.orchestration.daily_assets import build_daily_assets
-from monitoring_assets.orchestration.jobs import build_jobs, build_schedules
-from monitoring_assets.orchestration.model_assets import build_model_assets, can_retrain
+from monitoring_assets.orchestration.model_assets import build_model_assets
 from monitoring_assets.orchestration.resources import MONITORING_HOME, MonitoringHome
-from monitoring_assets.orchestration.sensors import build_alert_sensor, build_retrain_sensor
+from monitoring_assets.orchestration.sensors import SENSORS
 
 
 class MonitorAttributes(RootModel[dict[str, Any]]):
@@ -61,11 +60,23 @@ class ModelMonitor(dg.Component):
             raise _refusal(given, context, [_explained(mistake, context) for mistake in error.errors()]) from None
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
-        return build_monitor(self.spec)
+        return build_monitor(self.spec, sensors=SENSORS if _first_of(context.component_tree) is self else ())
 
 
-def build_monitor(spec: MonitorSpec, monitoring_home: MonitoringHome = MONITORING_HOME) -> dg.Definitions:
+@cache
+def _first_of(tree: dg.ComponentTree) -> ModelMonitor | None:
+    """The monitor that brings the sensors of all: Dagster copies what a component defines, and refuses two sensors of a name."""
+    return next(iter(tree.get_all_components(of_type=ModelMonitor)), None)
+
+
+def build_monitor(
+    spec: MonitorSpec,
+    monitoring_home: MonitoringHome = MONITORING_HOME,
+    sensors: Sequence[dg.SensorDefinition] = SENSORS,
+) -> dg.Definitions:
     """All Dagster definitions of one monitor, for YAML and for Python alike.
+
+    `sensors` serve all monitors of a code location. Beside monitors declared in YAML, which bring them already, pass none.
 
     Examples
     --------
@@ -77,17 +88,10 @@ def build_monitor(spec: MonitorSpec, monitoring_home: MonitoringHome = MONITORIN
     >>> sorted(key.to_user_string() for key in build_monitor(spec).resolve_all_asset_keys())
     ['fraud/daily_profile', 'fraud/drift_scores', 'fraud/inference_log', 'fraud/reference_baseline']
     """
-    jobs = build_jobs(spec)
     return dg.Definitions(
         assets=[*build_daily_assets(spec), *build_model_assets(spec)],
         asset_checks=build_asset_checks(spec),
-        jobs=jobs,
-        schedules=build_schedules(spec),
-        sensors=[
-            *([build_arrival_sensor(spec, jobs)] if is_watched(spec) else []),
-            *([build_retrain_sensor(spec)] if can_retrain(spec) else []),
-            *([build_alert_sensor(spec)] if spec.alerts else []),
-        ],
+        sensors=sensors,
         resources={"monitoring_home": monitoring_home},
     )
 

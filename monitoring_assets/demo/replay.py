@@ -17,6 +17,7 @@ import pandas as pd
 
 from monitoring_assets.demo.serving import World
 from monitoring_assets.monitor_spec import MonitorSpec, days_between
+from monitoring_assets.orchestration.daily_assets import DAILY_ASSETS, LABEL_ASSETS
 from monitoring_assets.orchestration.monitor_driver import MonitorDriver
 from monitoring_assets.performance.realised import realised_metrics
 from monitoring_assets.retraining.registry import Registry
@@ -64,10 +65,10 @@ class Replay:
         world.serve(days, self.serving[1], version)
         delay = timedelta(days=self.spec.label.delay_days if self.spec.label else 0)
         due = [day - delay for day in days if day - delay >= self.spec.start_day]
-        self.driver.run_days("daily", str(days[0]), str(days[-1]))
+        self.driver.run_days(DAILY_ASSETS, str(days[0]), str(days[-1]))
         if due:
             world.deliver_labels(due)
-            self.driver.run_days("labels", str(due[0]), str(due[-1]))
+            self.driver.run_days(LABEL_ASSETS, str(due[0]), str(due[-1]))
         retrained = self.driver.tick()
         report(len(days), f"{days[-1]}: {self._last_verdict()}" if retrained else str(days[-1]))
 

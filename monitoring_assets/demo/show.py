@@ -155,7 +155,7 @@ def _serve(home: Path, port: int) -> None:
         f"  1. Catalog > {MONITOR}: the lineage from the log to the champion.\n"
         "  2. drift_scores > Partitions: pick a day of May, see what moved. > Overview > Metadata > Plots: every score by day.\n"
         "  3. inference_log > Checks: data quality per day.\n"
-        f"  4. Automation > {MONITOR}_retrain_on_drift: every decision with its reason.\n"
+        f"  4. Automation > retrain_on_drift: every decision with its reason.\n"
     )
     sys.stdout.flush()
     command, environment = serve_command(home, port)

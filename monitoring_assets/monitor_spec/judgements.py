@@ -117,6 +117,7 @@ class Performance(SpecModel):
 RENAMED_RETRAIN_KEYS = {
     "window_days": "`drift_window_days`",
     "minimum_rows": "`minimum_training_rows` (to train a candidate) and `minimum_gate_rows` (to judge it)",
+    "check_every_seconds": "MONITORING_ASSETS_CHECK_EVERY_SECONDS, an environment variable, and is for all monitors",
 }
 
 
@@ -139,7 +140,6 @@ class Retrain(SpecModel):
     minimum_training_rows: PositiveInt = 1000
     minimum_gate_rows: PositiveInt = 1000
     minimum_improvement: float = 0.0
-    check_every_seconds: int = Field(default=30, ge=5)
 
     @model_validator(mode="before")
     @classmethod

@@ -36,7 +36,8 @@ class MonitorSpec(SpecModel):
 
     `sampling_weight` names the log's column that says how many rows each logged row stands for, where only a sample is logged:
     10 for a row of a 10 % sample, 1 for a row that is always logged. `retain_days` is for how many days the warehouse keeps raw
-    rows, the newest stored day included; without it for ever. Profiles, scores and labels are always kept.
+    rows, the newest stored day included; without it for ever. Profiles, scores and labels are always kept. While a monitor is
+    `paused` no sensor asks for anything of it; its assets can still be materialised by hand.
 
     Examples
     --------
@@ -75,6 +76,7 @@ class MonitorSpec(SpecModel):
     retrain: Retrain = Retrain()
     alerts: list[AlertRoute] = []
     retain_days: PositiveInt | None = None
+    paused: bool = False
     trainer: DottedPath = "monitoring_assets.retraining.training.gradient_boosting"
 
     _data_home: Path = PrivateAttr(default=Path("data"))

@@ -1,29 +1,29 @@
-"""`NAME_new_log_data`: the sensor that ingests days whose files are new or have changed, and what depends on them.
+"""`new_log_data`: the sensor that ingests days whose files are new or have changed, and what depends on them.
 
-It keeps no cursor, and in memory only which folders need not be listed again. What is due follows from the files, the
-warehouse's account of what it has read (`ingestion/arrivals.py`), and the order in which Dagster saw the assets' days
-materialised; so a crash anywhere, a lost cursor or a run somebody else started loses nothing and asks for nothing twice.
+It keeps no cursor, and in memory only which files and folders it has seen. What is due follows from the files, the warehouse's
+account of what it has read (`ingestion/arrivals.py`), and the order in which Dagster saw the assets' days materialised; so a
+crash anywhere, a lost cursor or a run somebody else started loses nothing and asks for nothing twice.
 """
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from monitoring_assets.errors import WarehouseLocked
 from monitoring_assets.monitor_spec import MonitorSpec, days_between
-from monitoring_assets.orchestration.resources import MonitoringHome
+from monitoring_assets.orchestration.daily_assets import DAILY_ASSETS, LABEL_ASSETS
+from monitoring_assets.orchestration.every_monitor import Turn, sensor_of_every_monitor
 from monitoring_assets.warehouse import table
 from monitoring_assets.wording import listed
 
 if TYPE_CHECKING:
     import duckdb
-    from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
-    from monitoring_assets.ingestion.arrivals import News
+    from monitoring_assets.ingestion.arrivals import ArrivedFile, News
     from monitoring_assets.ingestion.day_folders import Listing, SeenFolders
 
 # On every run asked for: what it is due for, so that the same is asked for a few times at most.
@@ -33,68 +33,98 @@ REOPENED_TAG = "monitoring_assets/reopened"
 BECAUSE_TAG = "monitoring_assets/because"
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 
-IN_FLIGHT = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
-# Dagster ends a tick after 60 s, so a warehouse that is held is left for the next.
-PATIENCE_SECONDS = 20.0
-# Runs asked for a tick, the newest days first; and for the same files and days before it is left to a person.
+# Days for which the files of a monitor are watched after its last labels are in: they may still be corrected.
+DAYS_WATCHED_AFTER_THE_END = 7
+# What is done again when another day of a window has changed.
+RESCORED = ("drift_scores",)
+# Runs asked for a monitor a tick, the newest days first; and for the same files and days before it is left to a person.
 RUNS_PER_TICK, ATTEMPTS = 10, 3
 
 
 @dataclass(frozen=True)
 class Due:
-    """Days a job is due for, each with a digest of what for. `assets` narrows the job; `is_history`: old days are history."""
+    """Days that assets are due for, each with a digest of what for. `is_history`: old days are history."""
 
-    job: str
+    assets: tuple[str, ...]
     days: Mapping[date, str]
     because: str
-    assets: tuple[str, ...] = ()
     is_history: bool = True
 
 
+@dataclass
+class SeenFiles:
+    """What a process knows of one monitor's files: the folders that need no listing, and how those it listed were when nothing of
+    the monitor was due. Lost with the process, which costs one listing of everything."""
+
+    folders: "Mapping[str, SeenFolders]"
+    at_rest: dict[str, int] = field(default_factory=dict)
+    listings: "dict[str, Listing | None] | None" = None
+
+
 def is_watched(spec: MonitorSpec) -> bool:
-    return spec.log.is_watched or (spec.labels is not None and spec.labels.is_watched)
+    """Whether a monitor's files are watched: until the last labels are in. Queries and functions are left to the night."""
+    wait = 0 if spec.label is None else spec.label.delay_days + spec.label.lateness_days
+    until = None if spec.end_day is None else spec.end_day + timedelta(days=wait + DAYS_WATCHED_AFTER_THE_END)
+    is_alive = until is None or datetime.now(UTC).date() <= until
+    return is_alive and (spec.log.is_watched or (spec.labels is not None and spec.labels.is_watched))
 
 
-def build_arrival_sensor(spec: MonitorSpec, jobs: "Sequence[UnresolvedAssetJobDefinition]") -> dg.SensorDefinition:
-    """The sensor; it runs by default for a monitor that is alive. Queries and functions are left to the nightly schedules."""
-    from monitoring_assets.ingestion.day_folders import SeenFolders
+def build_arrival_sensor(watched: Callable[[MonitorSpec], bool] = is_watched) -> dg.SensorDefinition:
+    """The sensor of a code location. `watched` says which of its monitors it is about."""
+    seen: dict[str, SeenFiles] = {}
 
-    seen = {asset: SeenFolders() for asset in ("inference_log", "labels")}
-    status = dg.DefaultSensorStatus.RUNNING if spec.end_day is None else dg.DefaultSensorStatus.STOPPED
+    def of(turn: Turn) -> SeenFiles:
+        from monitoring_assets.ingestion.day_folders import SeenFolders
 
-    @dg.sensor(
-        name=f"{spec.name}_new_log_data",
-        jobs=[job for job in jobs if job.name in {f"{spec.name}_daily", f"{spec.name}_labels"}],
-        minimum_interval_seconds=spec.retrain.check_every_seconds,
-        default_status=status,
-        description="Ingests days whose files are new or changed, re-scores the windows that hold them, and measures again.",
+        return seen.setdefault(turn.spec.name, SeenFiles({asset: SeenFolders() for asset in ("inference_log", "labels")}))
+
+    return sensor_of_every_monitor(
+        "new_log_data",
+        "Ingests days whose files are new or changed, re-scores the windows that hold them, and measures again.",
+        watched,
+        lambda turn: _runs_due(turn, of(turn)),
+        lambda turn: _has_new_files(turn, of(turn)),
     )
-    def new_log_data(context: dg.SensorEvaluationContext, monitoring_home: MonitoringHome) -> dg.SensorResult:
-        located = monitoring_home.located(spec)
-        busy = _busy_days(context.instance, spec)  # before the files: what ends in between is then seen as read
-        listings = {asset: _listing(located, asset, seen[asset]) for asset in seen}  # before the warehouse is held
-        try:
-            with monitoring_home.with_patience(PATIENCE_SECONDS).connect(spec) as connection:
-                if not _has_baseline(connection, spec):
-                    return dg.SensorResult(skip_reason=_no_baseline(spec))
-                log = _news(connection, located, "inference_log", seen, listings)
-                labels = _news(connection, located, "labels", seen, listings)
-                due = _due(connection, context.instance, spec, log, labels)
-        except WarehouseLocked as error:
-            return dg.SensorResult(skip_reason=str(error))
-        notes = [*_notes_on("the log", log), *_notes_on("the labels", labels)]
-        requests = _requests(context.instance, spec, due, busy, notes)
-        if requests:
-            return dg.SensorResult(run_requests=requests)
-        return dg.SensorResult(skip_reason="; ".join(notes) or "every file is read as it is")
 
-    return new_log_data
+
+def _has_new_files(turn: Turn, seen: SeenFiles) -> bool:
+    seen.listings = _list_files(turn, seen)
+    return any(seen.at_rest.get(folder) != state for folder, state in _state_of(seen.listings).items())
+
+
+def _runs_due(turn: Turn, seen: SeenFiles) -> dg.SensorResult:
+    """One monitor's turn: the runs that are due, or why there is none."""
+    spec = turn.home.located(turn.spec)
+    busy = _busy_days(turn)
+    listings = seen.listings or _list_files(turn, seen)  # before the warehouse is held
+    seen.listings = None
+    with turn.home.connect(turn.spec) as connection:
+        if not _has_baseline(connection, spec):
+            seen.at_rest |= _state_of(listings)  # the run that makes one gives the monitor its next turn
+            return dg.SensorResult(skip_reason=_no_baseline(spec))
+        log = _news(connection, spec, "inference_log", seen.folders, listings)
+        labels = _news(connection, spec, "labels", seen.folders, listings)
+        due = _due(connection, turn.instance, spec, log, labels)
+    notes = [*_notes_on("the log", log), *_notes_on("the labels", labels)]
+    requests = _requests(turn.instance, spec, due, busy, notes)
+    if not requests and not notes:
+        seen.at_rest |= _state_of(listings)
+    return dg.SensorResult(
+        run_requests=requests, skip_reason=None if requests else "; ".join(notes) or "every file is read as it is"
+    )
+
+
+def _list_files(turn: Turn, seen: SeenFiles) -> "dict[str, Listing | None]":
+    return {asset: _listing(turn.home.located(turn.spec), asset, folders) for asset, folders in seen.folders.items()}
+
+
+def _state_of(listings: "Mapping[str, Listing | None]") -> dict[str, int]:
+    """Per folder that was listed, a number that changes with any of its files."""
+    files: dict[str, list[ArrivedFile]] = {}
+    for asset, listing in listings.items():
+        for file in () if listing is None else listing.files:
+            files.setdefault(f"{asset} {os.path.dirname(file.path)}", []).append(file)
+    return {folder: hash(frozenset(found)) for folder, found in files.items()}
 
 
 def _listing(spec: MonitorSpec, asset: str, seen: "SeenFolders") -> "Listing | None":
@@ -135,9 +165,9 @@ def _due(
     read = f"(FROM {table(spec, 'arrivals')} WHERE asset = 'inference_log')"
     behind = [day for day, event in logged.items() if event > profiled.get(day, 0) and day not in log.changed]
     due = [
-        Due("daily", log.changed, "new or changed files"),
-        Due("daily", digests_of(connection, behind, read), "rows that were never profiled"),
-        Due("daily", stale_scores(profiled, scored, days_back(spec)), "a day of the window changed", ("drift_scores",)),
+        Due(DAILY_ASSETS, log.changed, "new or changed files"),
+        Due(DAILY_ASSETS, digests_of(connection, behind, read), "rows that were never profiled"),
+        Due(RESCORED, stale_scores(profiled, scored, days_back(spec)), "a day of the window changed"),
     ]
     if spec.labels is None:
         return due
@@ -150,8 +180,8 @@ def _due(
     known = {day: digest for day, digest in labels.changed.items() if day in logged}
     return [
         *due,
-        Due("labels", known, "new or changed labels", is_history=False),
-        Due("labels", reopened, "the day's predictions changed, or were not measured"),
+        Due(LABEL_ASSETS, known, "new or changed labels", is_history=False),
+        Due(LABEL_ASSETS, reopened, "the day's predictions changed, or were not measured"),
     ]
 
 
@@ -180,7 +210,7 @@ def _requests(
     waiting: set[date] = set()
     for part in due:
         # A window is scored when all its days are in.
-        reach = days_back(spec) + 1 if part.assets else 1
+        reach = days_back(spec) + 1 if part.assets == RESCORED else 1
         blocked = {day + timedelta(days=offset) for day in busy for offset in range(reach)}
         waiting |= part.days.keys() & blocked
         free = [day for day in part.days if day not in blocked]
@@ -202,27 +232,26 @@ def _request(
     """The run for a range of days, or why there is none. Its key differs by attempt: Dagster never repeats one, even of a run
     that failed (github.com/dagster-io/dagster/issues/15982)."""
     first, last = days[0], days[-1]
-    job, evidence = f"{spec.name}_{part.job}", [part.days[day] for day in days]
-    key = sha256(repr((job, part.assets, str(first), str(last), evidence)).encode()).hexdigest()[:16]
+    evidence = [part.days[day] for day in days]
+    key = sha256(repr((spec.name, part.assets, str(first), str(last), evidence)).encode()).hexdigest()[:16]
     earlier = instance.get_runs(dg.RunsFilter(tags={ARRIVAL_TAG: key}))
     if len(earlier) >= ATTEMPTS:
         given_up = f"{first} to {last}: given up after {ATTEMPTS} runs, the last is {earlier[0].run_id}"
-        return f"{given_up}; correct what failed, then launch {job}"
+        return f"{given_up}; correct what failed, then materialise {', '.join(part.assets)} of these days"
     tags = {ARRIVAL_TAG: key, BECAUSE_TAG: part.because, RANGE_START: str(first), RANGE_END: str(last)}
-    if part.is_history and newest is not None and (last < newest or (part.assets and last == newest)):
+    if part.is_history and newest is not None and (last < newest or (part.assets == RESCORED and last == newest)):
         tags[REOPENED_TAG] = "true"
-    selection = [dg.AssetKey([spec.name, asset]) for asset in part.assets] or None
-    return dg.RunRequest(run_key=f"{key}-{len(earlier)}", job_name=job, tags=tags, asset_selection=selection)
+    selection = [dg.AssetKey([spec.name, asset]) for asset in part.assets]
+    return dg.RunRequest(run_key=f"{key}-{len(earlier)}", tags=tags, asset_selection=selection)
 
 
-def _busy_days(instance: dg.DagsterInstance, spec: MonitorSpec) -> set[date]:
+def _busy_days(turn: Turn) -> set[date]:
     """Days that some run under way is about, whoever asked for it."""
     busy: set[date] = set()
-    for run in instance.get_runs(dg.RunsFilter(statuses=IN_FLIGHT)):
-        is_own = run.job_name in {f"{spec.name}_daily", f"{spec.name}_labels"}
-        first = run.tags.get(RANGE_START) or run.tags.get("dagster/partition")
-        last = run.tags.get(RANGE_END) or first
-        if first and last and (is_own or any(key.path[0] == spec.name for key in run.asset_selection or ())):
+    for found in turn.in_flight:
+        first = found.run.tags.get(RANGE_START) or found.run.tags.get("dagster/partition")
+        last = found.run.tags.get(RANGE_END) or first
+        if first and last:
             busy |= set(days_between(date.fromisoformat(first), date.fromisoformat(last)))
     return busy
 

@@ -15,7 +15,14 @@ import dagster as dg
 from monitoring_assets.errors import SourceUnreadable
 from monitoring_assets.monitor_spec import MonitorSpec, Source
 from monitoring_assets.orchestration.daily_work import daily_work
-from monitoring_assets.orchestration.metadata import as_table, numbers, segments_left_out, table_metadata, verdict_metadata
+from monitoring_assets.orchestration.metadata import (
+    ASSET_TAG,
+    as_table,
+    numbers,
+    segments_left_out,
+    table_metadata,
+    verdict_metadata,
+)
 from monitoring_assets.orchestration.partitions import daily_partitions, days_of
 from monitoring_assets.orchestration.resources import MonitoringHome, errors_for_dagster
 from monitoring_assets.warehouse import transaction
@@ -25,6 +32,9 @@ if TYPE_CHECKING:
     from monitoring_assets.drift.verdicts import Row
     from monitoring_assets.ingestion.delivery import Delivery
 
+# What a day's data makes, and what its labels make.
+DAILY_ASSETS = ("inference_log", "daily_profile", "drift_scores")
+LABEL_ASSETS = ("labels", "performance")
 # A daily asset is late when its newest partition is older than this.
 FRESHNESS = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=48), warn_window=timedelta(hours=30))
 
@@ -48,6 +58,7 @@ def _daily(
         description=description,
         owners=spec.owners,
         kinds={"duckdb"},
+        tags=ASSET_TAG,
         metadata=table_metadata(spec, name),
         freshness_policy=FRESHNESS,
     )

@@ -19,6 +19,17 @@ READ_DIGITS_BELOW = 1000
 SEGMENTS_NAMED = 50
 
 
+# On the asset every monitor has, `reference_baseline`: what its YAML declares.
+MONITOR_METADATA = "monitoring_assets/monitor"
+# On every asset of a monitor: what the sensors may ask runs for.
+ASSET_TAG = {"monitoring_assets/part_of_a_monitor": "true"}
+
+
+def declared_monitor(spec: MonitorSpec) -> dict[str, dg.MetadataValue]:
+    """A monitor's settings as metadata: the sensors of the code location read them, and people in the UI."""
+    return {MONITOR_METADATA: dg.MetadataValue.json(spec.model_dump(mode="json", by_alias=True, exclude_defaults=True))}
+
+
 def table_metadata(spec: MonitorSpec, table: str) -> dict[str, Any]:
     """The asset's table in the warehouse: its address, its name and its columns."""
     columns = [dg.TableColumn(name, type=kind, description=meaning) for name, (kind, meaning) in tables_of(spec)[table].items()]

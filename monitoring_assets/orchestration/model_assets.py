@@ -6,13 +6,16 @@ import dagster as dg
 from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationTargetMaterializationData
 
 from monitoring_assets.monitor_spec import MonitorSpec
-from monitoring_assets.orchestration.metadata import as_table, numbers, table_metadata
+from monitoring_assets.orchestration.metadata import ASSET_TAG, as_table, declared_monitor, numbers, table_metadata
 from monitoring_assets.orchestration.resources import MonitoringHome, errors_for_dagster
 
 if TYPE_CHECKING:
     from monitoring_assets.baselines.in_force import Baseline
     from monitoring_assets.drift.readiness import Readiness
 
+RETRAIN_ASSETS = ("model_candidate", "champion")
+# How many candidates are trained at once, of all monitors: `dagster instance concurrency set monitoring_assets/training 2`.
+TRAINING_POOL = "monitoring_assets/training"
 DECISION_TAG = "monitoring_assets/decision"
 READINESS_CHECK = "can_be_monitored"
 # Set by a person on a retrain whose registry is lost for good.
@@ -42,7 +45,8 @@ def _reference_baseline(spec: MonitorSpec) -> dg.AssetsDefinition:
         description="What days are compared with: profiles of the reference, and after a promotion of the new champion's data.",
         owners=spec.owners,
         kinds={"duckdb"},
-        metadata=table_metadata(spec, "baselines"),
+        tags=ASSET_TAG,
+        metadata=table_metadata(spec, "baselines") | declared_monitor(spec),
         check_specs=[
             dg.AssetCheckSpec(
                 READINESS_CHECK,
@@ -98,6 +102,8 @@ def _model_candidate(spec: MonitorSpec) -> dg.AssetsDefinition:
         description="A model retrained on the newest labelled days before the gate's, registered in MLflow as challenger.",
         owners=spec.owners,
         kinds={"mlflow", "scikitlearn"},
+        tags=ASSET_TAG,
+        pool=TRAINING_POOL,
         metadata=_model_metadata(spec, "challenger"),
     )
     def model_candidate(context: dg.AssetExecutionContext, monitoring_home: MonitoringHome) -> dg.MaterializeResult:
@@ -139,6 +145,7 @@ def _champion(spec: MonitorSpec) -> dg.AssetsDefinition:
         description="The verdict candidate against champion on labelled days that neither was trained on, and the promotion.",
         owners=spec.owners,
         kinds={"mlflow"},
+        tags=ASSET_TAG,
         metadata=_model_metadata(spec, "champion"),
         check_specs=[
             dg.AssetCheckSpec(

@@ -3,12 +3,14 @@
 What is simulated (the model serving, the truth arriving) belongs to the caller; here everything is Dagster's own.
 """
 
+from collections.abc import Sequence
+
 import dagster as dg
 from dagster._core.utils import make_new_run_id
 
 from monitoring_assets.monitor_spec import MonitorSpec
+from monitoring_assets.orchestration.daily_assets import DAILY_ASSETS, LABEL_ASSETS
 from monitoring_assets.orchestration.event_batches import events_in_batches
-from monitoring_assets.orchestration.jobs import DAILY_ASSETS, LABEL_ASSETS
 from monitoring_assets.orchestration.resources import MONITORING_HOME
 
 # Errors only: every event is in the instance, and the UI shows it.
@@ -24,21 +26,19 @@ class MonitorDriver:
 
     def materialise(self, asset: str) -> None:
         """Materialise an asset without partitions."""
-        job = self.definitions.resolve_implicit_global_asset_job_def()
-        self._run(job, {}, [dg.AssetKey([self.spec.name, asset])])
+        self._run([asset], {})
 
-    def run_days(self, job: str, first_day: str, last_day: str) -> None:
-        """Run a partitioned job over a range of days, as one run."""
-        self._run(self.definitions.resolve_job_def(f"{self.spec.name}_{job}"), _range_tags(first_day, last_day), None)
+    def run_days(self, assets: Sequence[str], first_day: str, last_day: str) -> None:
+        """Materialise daily assets with their checks over a range of days, as one run."""
+        self._run(assets, _range_tags(first_day, last_day))
 
     def backfill(self, first_day: str, last_day: str) -> None:
         """Materialise every daily asset with its checks over a range of days, as one run."""
-        keys = [dg.AssetKey([self.spec.name, name]) for name in (*DAILY_ASSETS, *LABEL_ASSETS)]
-        self._run(self.definitions.resolve_implicit_global_asset_job_def(), _range_tags(first_day, last_day), keys)
+        self.run_days((*DAILY_ASSETS, *LABEL_ASSETS), first_day, last_day)
 
     def tick(self) -> bool:
         """Evaluate `retrain_on_drift` once and carry out what it asks for. Returns whether there was a retrain."""
-        sensor = self.definitions.resolve_sensor_def(f"{self.spec.name}_retrain_on_drift")
+        sensor = self.definitions.resolve_sensor_def("retrain_on_drift")
         resources = {"monitoring_home": MONITORING_HOME}
         repository = self.definitions.get_repository_def()
         with dg.build_sensor_context(
@@ -50,22 +50,22 @@ class MonitorDriver:
             self.instance.report_runless_asset_event(event)
         for request in result.run_requests or []:
             tags = {**request.tags, "dagster/run_key": str(request.run_key), "dagster/sensor_name": sensor.name}
-            self._run(self.definitions.resolve_job_def(str(request.job_name)), tags, None)
+            self._run([key.path[-1] for key in request.asset_selection or ()], tags)
         return bool(result.run_requests)
 
-    def _run(self, job: dg.JobDefinition, tags: dict[str, str], selection: list[dg.AssetKey] | None) -> None:
+    def _run(self, assets: Sequence[str], tags: dict[str, str]) -> None:
         run_id = make_new_run_id()
         with events_in_batches(self.instance, run_id):
-            result = job.execute_in_process(
+            result = self.definitions.resolve_implicit_global_asset_job_def().execute_in_process(
                 instance=self.instance,
                 run_id=run_id,
                 tags=tags,
-                asset_selection=selection,
+                asset_selection=[dg.AssetKey([self.spec.name, name]) for name in assets],
                 raise_on_error=True,
                 run_config=QUIET,
             )
         if not result.success:
-            raise RuntimeError(f"run {run_id} of {job.name} failed; its events are in the Dagster UI")
+            raise RuntimeError(f"run {run_id} of {', '.join(assets)} failed; its events are in the Dagster UI")
 
 
 def _range_tags(first_day: str, last_day: str) -> dict[str, str]:

@@ -1,14 +1,17 @@
-"""Sensors of one monitor. They read events, ask a pure policy, keep its decision, and request at most one run a tick."""
+"""The sensors that decide and alert. They read a monitor's events, ask a pure policy, keep its decision, and request at most one
+run of it a tick."""
 
 import json
 from datetime import date
 
 import dagster as dg
 
-from monitoring_assets.errors import BaselineMissing, WarehouseLocked
+from monitoring_assets.errors import BaselineMissing
 from monitoring_assets.monitor_spec import MonitorSpec
-from monitoring_assets.orchestration.arrivals import IN_FLIGHT, PATIENCE_SECONDS, REOPENED_TAG
-from monitoring_assets.orchestration.model_assets import DECISION_TAG
+from monitoring_assets.orchestration.arrivals import REOPENED_TAG, build_arrival_sensor
+from monitoring_assets.orchestration.every_monitor import Turn, sensor_of_every_monitor
+from monitoring_assets.orchestration.model_assets import DECISION_TAG, RETRAIN_ASSETS, can_retrain
+from monitoring_assets.orchestration.nightly import build_nightly_sensor
 from monitoring_assets.orchestration.resources import MonitoringHome
 from monitoring_assets.retraining.policy import Decision, awaits_quality, decide
 
@@ -22,81 +25,82 @@ UNSENT = "unsent"
 PAGE = 1000
 
 
-def build_retrain_sensor(spec: MonitorSpec) -> dg.SensorDefinition:
-    """`retrain_on_drift`: folds all new events of a tick into one decision.
+def build_retrain_sensor() -> dg.SensorDefinition:
+    """`retrain_on_drift`: folds all new events of a monitor into one decision.
 
-    The cursor is the newest event seen per asset. A decision is stored before its run is requested, and the run's key is the
-    decision's id: killed in between, the next tick asks again for the same run and Dagster starts it once. Evidence whose run
+    A monitor's cursor is the newest event seen per asset. A decision is stored before its run is requested, and the run's key is
+    the decision's id: killed in between, the next tick asks again for the same run and Dagster starts it once. Evidence whose run
     has started is never asked about again, with whatever cursor.
     """
-
-    @dg.sensor(
-        name=f"{spec.name}_retrain_on_drift",
-        job_name=f"{spec.name}_retrain",
-        minimum_interval_seconds=spec.retrain.check_every_seconds,
-        default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Asks the retrain policy whenever drift was scored or performance measured, and keeps every decision.",
+    return sensor_of_every_monitor(
+        "retrain_on_drift",
+        "Asks the retrain policy whenever drift was scored or performance measured, and keeps every decision.",
+        can_retrain,
+        _retrain_due,
+        lambda turn: turn.cursor is None,
     )
-    def retrain_on_drift(context: dg.SensorEvaluationContext, monitoring_home: MonitoringHome) -> dg.SensorResult:
-        from monitoring_assets.retraining.decisions import find_decision, gather_evidence, store_decision
-
-        seen: dict[str, int] = json.loads(context.cursor) if context.cursor else {}
-        events, cursor = _new_events(context.instance, spec, seen)
-        if not events:
-            return dg.SensorResult(skip_reason="no drift was scored and no performance measured since the last look")
-        in_flight = _retrains_in_flight(context.instance, spec)
-        try:
-            with monitoring_home.with_patience(PATIENCE_SECONDS).connect(spec) as connection:
-                evidence = gather_evidence(
-                    connection, spec, is_in_flight=bool(in_flight), is_backfill=_all_from_backfills(context.instance, events)
-                )
-                earlier = find_decision(connection, spec, evidence.digest)
-                if earlier is None:
-                    decision = decide(spec.retrain, evidence)
-                    store_decision(connection, spec, decision)
-                else:
-                    is_due = earlier[0] and _is_still_due(context.instance, evidence.digest, in_flight)
-                    decision = Decision(evidence.digest, evidence.day, is_due, earlier[1], evidence)
-        except BaselineMissing as error:
-            return dg.SensorResult(skip_reason=str(error), cursor=json.dumps(cursor))
-        except WarehouseLocked as error:  # the cursor stays, so the next tick sees the same events
-            return dg.SensorResult(skip_reason=str(error), cursor=context.cursor)
-        if awaits_quality(spec.retrain, evidence):
-            # The checks may come after the scores and bring no event of their own: the cursor stays, the next tick looks again.
-            return _answer(spec, decision, len(events), context.cursor, is_new=earlier is None)
-        return _answer(spec, decision, len(events), json.dumps(cursor), is_new=earlier is None)
-
-    return retrain_on_drift
 
 
-def build_alert_sensor(spec: MonitorSpec) -> dg.SensorDefinition:
+def build_alert_sensor() -> dg.SensorDefinition:
     """`alert_on_severity`: sends each route the newest day's findings on drift and performance, once. Backfills are history.
 
     What a route did not receive is sent again by every later tick, until it is delivered.
     """
-
-    @dg.sensor(
-        name=f"{spec.name}_alert_on_severity",
-        minimum_interval_seconds=spec.retrain.check_every_seconds,
-        default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Sends the newest day's drift and performance findings to the monitor's alert routes, each once.",
+    return sensor_of_every_monitor(
+        "alert_on_severity",
+        "Sends the newest day's drift and performance findings to the monitor's alert routes, each once.",
+        lambda spec: bool(spec.alerts),
+        _alerts_due,
+        lambda turn: bool(json.loads(turn.cursor or "{}").get(UNSENT, True)),
     )
-    def alert_on_severity(context: dg.SensorEvaluationContext, monitoring_home: MonitoringHome) -> dg.SensorResult:
-        seen: dict[str, int] = json.loads(context.cursor) if context.cursor else {}
-        events, cursor = _new_events(context.instance, spec, seen)
-        newest = {} if _all_from_backfills(context.instance, events) else _newest_days(events)
-        if not newest and not seen.get(UNSENT, True):
-            return dg.SensorResult(skip_reason="no new day was judged, except by a backfill", cursor=json.dumps(cursor))
-        try:
-            outcomes, failures = _send_alerts(monitoring_home.with_patience(PATIENCE_SECONDS), spec, newest)
-        except (BaselineMissing, WarehouseLocked) as error:
-            return dg.SensorResult(skip_reason=str(error), cursor=context.cursor)
-        return dg.SensorResult(
-            skip_reason="; ".join(outcomes) or "no finding is severe enough for a route",
-            cursor=json.dumps(cursor | {UNSENT: failures}),
-        )
 
-    return alert_on_severity
+
+def _retrain_due(turn: Turn) -> dg.SensorResult:
+    """One monitor's turn: the decision on all that is new."""
+    from monitoring_assets.retraining.decisions import find_decision, gather_evidence, store_decision
+
+    spec, instance = turn.spec, turn.instance
+    events, cursor = _new_events(instance, spec, json.loads(turn.cursor or "{}"))
+    if not events:
+        return dg.SensorResult(
+            skip_reason="no drift was scored and no performance measured since the last tick", cursor=json.dumps(cursor)
+        )
+    in_flight = _retrains_in_flight(turn)
+    try:
+        with turn.home.connect(spec) as connection:
+            evidence = gather_evidence(
+                connection, spec, is_in_flight=bool(in_flight), is_backfill=_all_from_backfills(instance, events)
+            )
+            earlier = find_decision(connection, spec, evidence.digest)
+            if earlier is None:
+                decision = decide(spec.retrain, evidence)
+                store_decision(connection, spec, decision)
+            else:
+                is_due = earlier[0] and _is_still_due(instance, evidence.digest, in_flight)
+                decision = Decision(evidence.digest, evidence.day, is_due, earlier[1], evidence)
+    except BaselineMissing as error:
+        return dg.SensorResult(skip_reason=str(error), cursor=json.dumps(cursor))
+    if awaits_quality(spec.retrain, evidence):
+        # The checks may come after the scores and bring no event of their own: the cursor stays, the next tick looks again.
+        return _answer(spec, decision, len(events), turn.cursor, is_new=earlier is None)
+    return _answer(spec, decision, len(events), json.dumps(cursor), is_new=earlier is None)
+
+
+def _alerts_due(turn: Turn) -> dg.SensorResult:
+    """One monitor's turn: what its routes have not received is sent."""
+    seen: dict[str, int] = json.loads(turn.cursor or "{}")
+    events, cursor = _new_events(turn.instance, turn.spec, seen)
+    newest = {} if _all_from_backfills(turn.instance, events) else _newest_days(events)
+    if not newest and not seen.get(UNSENT, True):
+        return dg.SensorResult(skip_reason="no new day was judged, except by a backfill", cursor=json.dumps(cursor))
+    try:
+        outcomes, failures = _send_alerts(turn.home, turn.spec, newest)
+    except BaselineMissing as error:
+        return dg.SensorResult(skip_reason=str(error), cursor=turn.cursor)
+    return dg.SensorResult(
+        skip_reason="; ".join(outcomes) or "no finding is severe enough for a route",
+        cursor=json.dumps(cursor | {UNSENT: failures}),
+    )
 
 
 def _send_alerts(home: MonitoringHome, spec: MonitorSpec, newest: dict[str, date]) -> tuple[list[str], int]:
@@ -146,11 +150,10 @@ def _new_events(
     return events, cursor
 
 
-def _retrains_in_flight(instance: dg.DagsterInstance, spec: MonitorSpec) -> list[dg.DagsterRun]:
+def _retrains_in_flight(turn: Turn) -> list[dg.DagsterRun]:
     """Runs under way that make a candidate, whoever asked for them."""
-    candidate = dg.AssetKey([spec.name, "model_candidate"])
-    runs = instance.get_runs(dg.RunsFilter(statuses=IN_FLIGHT))
-    return [run for run in runs if run.job_name == f"{spec.name}_retrain" or candidate in (run.asset_selection or ())]
+    candidate = dg.AssetKey([turn.spec.name, "model_candidate"])
+    return [found.run for found in turn.in_flight if candidate in found.assets]
 
 
 def _is_still_due(instance: dg.DagsterInstance, decision_id: str, in_flight: list[dg.DagsterRun]) -> bool:
@@ -183,7 +186,11 @@ def _answer(spec: MonitorSpec, decision: Decision, events: int, cursor: str | No
         return dg.SensorResult(skip_reason=answer, cursor=cursor, asset_events=news)
     request = dg.RunRequest(
         run_key=decision.decision_id,
-        job_name=f"{spec.name}_retrain",
+        asset_selection=[dg.AssetKey([spec.name, name]) for name in RETRAIN_ASSETS],
         tags={DECISION_TAG: decision.decision_id, "monitoring_assets/evidence_day": str(decision.day)},
     )
     return dg.SensorResult(run_requests=[request], cursor=cursor, asset_events=[observation])
+
+
+# Shared by every monitor: Dagster merges definitions that hold the very same sensor.
+SENSORS = [build_arrival_sensor(), build_nightly_sensor(), build_retrain_sensor(), build_alert_sensor()]

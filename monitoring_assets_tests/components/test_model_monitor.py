@@ -16,8 +16,10 @@ from dagster.components.core.component_tree import ComponentTree
 from monitoring_assets.components import ModelMonitor
 from monitoring_assets.components.model_monitor import build_monitor
 from monitoring_assets.monitor_spec import MonitorSpec
+from monitoring_assets.orchestration.every_monitor import monitors_of
 from monitoring_assets_tests.example_monitor import example_content, example_spec
 
+SENSOR_NAMES = ["alert_on_severity", "new_log_data", "nightly_days", "retrain_on_drift"]
 HEAVY = ("great_expectations", "mlflow", "sklearn", "scipy", "pandas")
 TYPE = "monitoring_assets.components.ModelMonitor"
 NUMBERS = count()
@@ -71,7 +73,8 @@ def test_a_project_that_has_only_a_defs_folder_loads_two_monitors_side_by_side(p
     for key in defs.resolve_all_asset_keys():
         keys[key.path[0]] += 1
     assert keys == {"one": 8, "two": 8}
-    assert {job.name for job in defs.resolve_all_job_defs()} >= {"one_daily", "two_daily", "one_retrain", "two_retrain"}
+    assert sorted(sensor.name for sensor in defs.get_repository_def().sensor_defs) == SENSOR_NAMES
+    assert monitors_of(defs.get_repository_def()) == specs
     dg.Definitions.validate_loadable(defs)
 
 
@@ -204,6 +207,4 @@ def test_a_monitor_has_only_the_assets_it_can_fill(tmp_path: Path, change: dict[
     defs = build_monitor(example_spec(tmp_path, **change))
     everything = DAILY | {"reference_baseline", "model_candidate", "champion"}
     assert {key.path[-1] for key in defs.resolve_all_asset_keys()} == everything - gone
-    assert [sensor.name for sensor in defs.sensors or []] == ["example_new_log_data"]
-    assert "example_retrain" not in {job.name for job in defs.resolve_all_job_defs()}
     dg.Definitions.validate_loadable(defs)

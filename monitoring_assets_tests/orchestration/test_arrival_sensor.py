@@ -7,7 +7,7 @@ import sys
 import time
 import timeit
 from collections.abc import Iterator
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -18,9 +18,17 @@ import pytest
 
 from monitoring_assets.ingestion.arrivals import find_files, note_read
 from monitoring_assets.monitor_spec import days_between
-from monitoring_assets.orchestration.arrivals import ATTEMPTS, RANGE_END, RANGE_START, REOPENED_TAG, RUNS_PER_TICK
-from monitoring_assets_tests.dagster_monitor import QUIET, DagsterMonitor, succeeded
-from monitoring_assets_tests.example_monitor import example_rows, write_day, write_file, write_labels, write_reference
+from monitoring_assets.orchestration.arrivals import ATTEMPTS, RANGE_END, RANGE_START, REOPENED_TAG, RUNS_PER_TICK, is_watched
+from monitoring_assets.orchestration.daily_assets import DAILY_ASSETS, LABEL_ASSETS
+from monitoring_assets_tests.dagster_monitor import DagsterMonitor, succeeded
+from monitoring_assets_tests.example_monitor import (
+    example_rows,
+    example_spec,
+    write_day,
+    write_file,
+    write_labels,
+    write_reference,
+)
 
 pytestmark = pytest.mark.long
 
@@ -58,24 +66,13 @@ both_layouts = pytest.mark.parametrize("monitor", [{"path": PER_DAY}, {"path": G
 
 
 def asked(requests: list[dg.RunRequest]) -> list[tuple[str, str, str]]:
-    """(job, first day, last day) of each run, of re-scoring only with the asset in the job's place."""
+    """(what, first day, last day) of each run; what is `daily` or `labels` for all assets of the kind, else the assets."""
+    known = {DAILY_ASSETS: "daily", LABEL_ASSETS: "labels"}
     found = []
     for request in requests:
-        what = request.asset_selection[0].path[-1] if request.asset_selection else str(request.job_name).removeprefix("example_")
-        found.append((what, request.tags[RANGE_START][5:], request.tags[RANGE_END][5:]))
+        assets = tuple(key.path[-1] for key in request.asset_selection or ())
+        found.append((known.get(assets, ", ".join(assets)), request.tags[RANGE_START][5:], request.tags[RANGE_END][5:]))
     return found
-
-
-def launch(monitor: DagsterMonitor, request: dg.RunRequest) -> dg.ExecuteInProcessResult:
-    """Run what was asked for, as the daemon would."""
-    job = monitor.definitions.resolve_job_def(str(request.job_name))
-    return job.execute_in_process(
-        instance=monitor.instance,
-        tags={**request.tags, "dagster/run_key": str(request.run_key)},
-        asset_selection=list(request.asset_selection) if request.asset_selection else None,
-        run_config=QUIET,
-        raise_on_error=False,
-    )
 
 
 def until_quiet(monitor: DagsterMonitor) -> list[tuple[str, str, str]]:
@@ -87,7 +84,7 @@ def until_quiet(monitor: DagsterMonitor) -> list[tuple[str, str, str]]:
             return done
         done += asked(requests)
         for request in requests:
-            succeeded(launch(monitor, request))
+            succeeded(monitor.launch(request))
     raise AssertionError(f"never quiet: {done}")
 
 
@@ -119,8 +116,7 @@ def test_ticks_before_the_run_has_ended_ask_for_no_second_one(monitor: DagsterMo
     (request,) = monitor.tick(SENSOR).run_requests
     (again,) = monitor.tick(SENSOR).run_requests  # a crash before the daemon took the first: Dagster starts a key once
     assert again.run_key == request.run_key
-    job = monitor.definitions.resolve_job_def("example_daily")
-    monitor.instance.create_run_for_job(job, tags=dict(request.tags), status=dg.DagsterRunStatus.STARTED)
+    monitor.run_of(DAILY_ASSETS, dict(request.tags), dg.DagsterRunStatus.STARTED)
     tick = monitor.tick(SENSOR)
     assert tick.run_requests == []
     assert "2026-03-10 wait(s) for runs under way" in tick.skip_message
@@ -129,8 +125,7 @@ def test_ticks_before_the_run_has_ended_ask_for_no_second_one(monitor: DagsterMo
 def test_a_run_somebody_else_has_under_way_or_has_made_is_not_repeated(monitor: DagsterMonitor) -> None:
     write_day(monitor.home, DAYS[0])
     write_day(monitor.home, DAYS[1])
-    job = monitor.definitions.resolve_job_def("example_daily")
-    run = monitor.instance.create_run_for_job(job, tags={"dagster/partition": str(DAYS[1])}, status=dg.DagsterRunStatus.STARTED)
+    run = monitor.run_of(DAILY_ASSETS, {"dagster/partition": str(DAYS[1])}, dg.DagsterRunStatus.STARTED)
     assert asked(monitor.tick(SENSOR).run_requests) == [("daily", "03-10", "03-10")]
     monitor.instance.report_run_canceled(run)
     succeeded(monitor.run_days("daily", DAYS[0], DAYS[1]))
@@ -180,7 +175,7 @@ def test_a_renamed_file_is_read_again_and_a_vanished_one_is_reported_and_its_row
     (monitor.home / f"log/{DAYS[1]}.parquet").unlink()
     (request,) = monitor.tick(SENSOR).run_requests
     assert asked([request]) == [("daily", "03-10", "03-10")]
-    succeeded(launch(monitor, request))
+    succeeded(monitor.launch(request))
     until_quiet(monitor)
     told = "files of the log are gone, and the rows read from them stay: 2026-03-11"
     assert monitor.tick(SENSOR).skip_message == told
@@ -228,7 +223,7 @@ def test_a_damaged_file_is_tried_once_until_it_changes(monitor: DagsterMonitor) 
     until_quiet(monitor)
     (monitor.home / f"log/{DAYS[0]}.parquet").write_bytes(b"no Parquet at all")
     (request,) = monitor.tick(SENSOR).run_requests
-    assert not launch(monitor, request).success
+    assert not monitor.launch(request).success
     assert monitor.tick(SENSOR).skip_message == NOTHING_NEW
     write_day(monitor.home, DAYS[0], 7)
     assert until_quiet(monitor) == [("daily", "03-10", "03-10")]
@@ -237,11 +232,11 @@ def test_a_damaged_file_is_tried_once_until_it_changes(monitor: DagsterMonitor) 
 
 def test_a_run_that_fails_is_asked_for_again_with_its_own_key_a_few_times(monitor: DagsterMonitor) -> None:
     write_day(monitor.home, DAYS[0])
-    job, keys = monitor.definitions.resolve_job_def("example_daily"), []
+    keys = []
     for _ in range(ATTEMPTS):
         (request,) = monitor.tick(SENSOR).run_requests
         keys.append(request.run_key)
-        monitor.instance.create_run_for_job(job, tags=dict(request.tags), status=dg.DagsterRunStatus.FAILURE)
+        monitor.run_of(DAILY_ASSETS, dict(request.tags), dg.DagsterRunStatus.FAILURE)
     assert len(set(keys)) == ATTEMPTS
     tick = monitor.tick(SENSOR)
     assert tick.run_requests == []
@@ -279,15 +274,14 @@ def test_a_late_file_of_an_old_day_fires_no_retrain_by_itself(monitor: DagsterMo
         write_day(monitor.home, day, 200)
         write_labels(monitor.home, day, 200)
     until_quiet(monitor)
-    monitor.cursor = None
     cursor = monitor.tick().cursor
     write_day(monitor.home, DAYS[2], frame=example_rows(DAYS[2], 200, shift=9))
     for _ in range(3):
         for request in monitor.tick(SENSOR).run_requests:
             assert request.tags[REOPENED_TAG] == "true"
             tags = {name: value for name, value in request.tags.items() if is_told_apart or name != REOPENED_TAG}
-            succeeded(launch(monitor, request.with_replaced_attrs(tags=tags)))
-    monitor.cursor = cursor
+            succeeded(monitor.launch(request.with_replaced_attrs(tags=tags)))
+    monitor.cursors["retrain_on_drift"] = cursor
     tick = monitor.tick()
     assert bool(tick.run_requests) != is_told_apart
     if is_told_apart:
@@ -301,7 +295,7 @@ def test_a_tick_asks_for_a_few_runs_and_the_next_for_the_rest(monitor: DagsterMo
     first = monitor.tick(SENSOR).run_requests
     assert len(first) == RUNS_PER_TICK < len(apart)
     for request in first:
-        succeeded(launch(monitor, request))
+        succeeded(monitor.launch(request))
     assert len(monitor.tick(SENSOR).run_requests) == len(apart) - RUNS_PER_TICK
 
 
@@ -329,39 +323,23 @@ def test_a_warehouse_that_a_run_holds_is_left_for_the_next_tick(monitor: Dagster
     assert len(monitor.tick(SENSOR).run_requests) == 1
 
 
-@pytest.mark.parametrize(("end_day", "status"), [(None, "RUNNING"), ("2026-03-31", "STOPPED")])
-def test_it_runs_by_default_where_the_monitor_is_alive(tmp_path: Path, end_day: str | None, status: str) -> None:
-    with dg.DagsterInstance.ephemeral() as instance:
-        sensor = DagsterMonitor(tmp_path, instance, end_day=end_day).definitions.resolve_sensor_def(f"example_{SENSOR}")
-    assert sensor.default_status == dg.DefaultSensorStatus[status]
+def test_files_are_watched_while_the_monitor_is_alive_and_until_its_last_labels_are_in(tmp_path: Path) -> None:
+    today = datetime.now(UTC).date()
+    assert is_watched(example_spec(tmp_path, end_day=None))
+    assert is_watched(example_spec(tmp_path, end_day=str(today)))
+    assert not is_watched(example_spec(tmp_path, end_day="2026-03-31"))
 
 
-def test_a_monitor_of_queries_has_no_such_sensor(tmp_path: Path) -> None:
-    log = {"sql": "SELECT * FROM log WHERE at >= $1 AND at < $2", "uri_env": "EXAMPLE_DB"}
-    with dg.DagsterInstance.ephemeral() as instance:
-        defs = DagsterMonitor(tmp_path, instance, log=log, label=None, labels=None).definitions
-    assert "example_new_log_data" not in [sensor.name for sensor in defs.get_repository_def().sensor_defs]
-
-
-def test_the_nightly_schedule_leaves_a_day_that_came_in_and_asks_for_one_that_did_not(
-    monitor: DagsterMonitor, tmp_path: Path
-) -> None:
-    kept = dg.DagsterInstance.local_temp(str(tmp_path))  # a schedule finds its instance by reference
-    monitor = DagsterMonitor(monitor.home, kept, **(SETTINGS | {"log": {"path": PER_DAY, "settle_seconds": 0}}))
-    schedule = monitor.definitions.resolve_schedule_def("example_daily_nightly")
-    night = datetime(2026, 3, 11, 1, 30, tzinfo=ZoneInfo(monitor.spec.time_zone))
-
-    def asked_at_night() -> Any:
-        repository = monitor.definitions.get_repository_def()
-        with dg.build_schedule_context(kept, scheduled_execution_time=night, repository_def=repository) as context:
-            return schedule.evaluate_tick(context)
-
-    assert [request.partition_key for request in asked_at_night().run_requests] == ["2026-03-10"]
+def test_the_files_of_a_paused_monitor_are_left_alone(monitor: DagsterMonitor) -> None:
     write_day(monitor.home, DAYS[0])
-    until_quiet(monitor)
-    tick = asked_at_night()
-    assert tick.run_requests == []
-    assert "2026-03-10 is in already" in tick.skip_message
+    log = {"path": PER_DAY, "settle_seconds": 0}
+    paused = DagsterMonitor(monitor.home, monitor.instance, **(SETTINGS | {"log": log, "paused": True}))
+    assert (paused.tick(SENSOR).run_requests, paused.tick(SENSOR).skip_message) == ([], "no monitor has news")
+
+
+def test_a_monitor_of_queries_has_no_files_to_watch(tmp_path: Path) -> None:
+    log = {"sql": "SELECT * FROM log WHERE at >= $1 AND at < $2", "uri_env": "EXAMPLE_DB"}
+    assert not is_watched(example_spec(tmp_path, log=log, label=None, labels=None))
 
 
 @both_layouts

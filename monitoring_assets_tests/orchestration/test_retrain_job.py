@@ -12,9 +12,10 @@ import pandas as pd
 import pytest
 
 from monitoring_assets.monitor_spec import days_between
+from monitoring_assets.orchestration.model_assets import RETRAIN_ASSETS
 from monitoring_assets.retraining import candidates
 from monitoring_assets.retraining.registry import CHALLENGER, PREVIOUS, Registry
-from monitoring_assets_tests.dagster_monitor import QUIET, DagsterMonitor, failure_of, succeeded
+from monitoring_assets_tests.dagster_monitor import DagsterMonitor, failure_of, succeeded
 from monitoring_assets_tests.example_monitor import example_rows, learnable_labels, write_day, write_labels, write_reference
 
 pytestmark = pytest.mark.long
@@ -245,9 +246,7 @@ def test_a_lost_registry_is_named_and_no_candidate_is_promoted_without_a_gate(mo
 
 def test_whoever_asks_to_start_over_gets_a_first_champion_and_keeps_the_history(monitor: DagsterMonitor) -> None:
     (monitor.home / "mlflow.db").unlink()
-    job = monitor.definitions.resolve_job_def("example_retrain")
-    tags = {"monitoring_assets/start_over": "yes"}
-    succeeded(job.execute_in_process(instance=monitor.instance, tags=tags, run_config=QUIET, raise_on_error=False))
+    succeeded(monitor.materialise(*RETRAIN_ASSETS, tags={"monitoring_assets/start_over": "yes"}))
     assert aliases(monitor.home)["champion"] == "1"
     versions = monitor.rows(
         "SELECT candidate_version, verdict FROM example.retrain_decisions WHERE verdict IS NOT NULL ORDER BY 1"

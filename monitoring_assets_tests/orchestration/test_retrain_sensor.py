@@ -10,7 +10,7 @@ import dagster as dg
 import pytest
 
 from monitoring_assets.monitor_spec import days_between
-from monitoring_assets.orchestration.model_assets import DECISION_TAG
+from monitoring_assets.orchestration.model_assets import DECISION_TAG, RETRAIN_ASSETS
 from monitoring_assets.quality.daily_findings import daily_findings
 from monitoring_assets.warehouse import Warehouse
 from monitoring_assets_tests.dagster_monitor import DagsterMonitor, succeeded
@@ -89,7 +89,7 @@ def test_drift_asks_for_one_run_whose_key_and_tag_are_the_decision(monitor: Dags
     assert (day, retrain) == (THIRD, True)
     assert "amount" in reason
     assert request.run_key == request.tags[DECISION_TAG] == decision_id
-    assert request.job_name == "example_retrain"
+    assert request.asset_selection == [monitor.key("model_candidate"), monitor.key("champion")]
 
 
 def test_every_decision_is_reported_on_the_candidate_with_reason_and_evidence(monitor: DagsterMonitor) -> None:
@@ -109,9 +109,9 @@ def test_days_of_one_tick_are_one_decision(monitor: DagsterMonitor) -> None:
 
 
 def test_without_new_events_nothing_is_decided_and_the_cursor_stays(monitor: DagsterMonitor) -> None:
-    cursor = monitor.tick().cursor
+    before = json.loads(monitor.tick().cursor or "")["cursors"]
     tick = monitor.tick()
-    assert (tick.run_requests, tick.cursor) == ([], cursor)
+    assert (tick.run_requests, json.loads(tick.cursor or "")["cursors"]) == ([], before)
     assert "no drift was scored" in tick.skip_message
     assert len(decisions(monitor)) == 1
 
@@ -145,9 +145,7 @@ def test_what_a_backfill_scored_is_history(monitor: DagsterMonitor) -> None:
 
 
 def test_a_retrain_in_flight_blocks_another(monitor: DagsterMonitor) -> None:
-    monitor.instance.create_run_for_job(
-        monitor.definitions.resolve_job_def("example_retrain"), status=dg.DagsterRunStatus.STARTED
-    )
+    monitor.run_of(RETRAIN_ASSETS, {}, dg.DagsterRunStatus.STARTED)
     drift(monitor, THIRD)
     tick = monitor.tick()
     assert tick.run_requests == []
@@ -247,8 +245,7 @@ def test_a_missing_baseline_is_skipped_with_the_asset_to_materialise(tmp_path: P
 
 def _launch(monitor: DagsterMonitor, request: dg.RunRequest, status: dg.DagsterRunStatus) -> None:
     """What the daemon does with a request, up to a state of the run."""
-    job = monitor.definitions.resolve_job_def(str(request.job_name))
-    monitor.instance.create_run_for_job(job, tags=dict(request.tags), status=status)
+    monitor.run_of(RETRAIN_ASSETS, dict(request.tags), status)
 
 
 def test_the_warehouse_is_free_after_every_tick(monitor: DagsterMonitor) -> None:

@@ -67,7 +67,7 @@ def test_the_asset_is_upstream_whatever_its_partitions(tmp_path, partitions):
     write_day(tmp_path, FIRST, path="made/{day}.parquet")
     with dg.DagsterInstance.ephemeral() as instance:
         assert (
-            defs.resolve_job_def("example_daily")
+            defs.resolve_implicit_global_asset_job_def()
             .execute_in_process(
                 instance=instance, partition_key=str(FIRST), asset_selection=[dg.AssetKey(["example", "inference_log"])]
             )
@@ -89,7 +89,7 @@ def test_a_new_column_is_reported_with_the_day(tmp_path):
     key = dg.AssetKey(["example", "inference_log"])
     with dg.DagsterInstance.ephemeral() as instance:
         for day in (FIRST, THIRD):
-            defs.resolve_job_def("example_daily").execute_in_process(
+            defs.resolve_implicit_global_asset_job_def().execute_in_process(
                 instance=instance, partition_key=str(day), asset_selection=[key]
             )
         event = instance.get_latest_materialization_event(key)

@@ -10,6 +10,7 @@ import pytest
 from monitoring_assets.components.model_monitor import build_monitor
 from monitoring_assets.demo.instance.home import demo_dagster_home
 from monitoring_assets.monitor_spec import MonitorSpec
+from monitoring_assets.orchestration.daily_assets import DAILY_ASSETS, LABEL_ASSETS
 from monitoring_assets.orchestration.monitor_driver import MonitorDriver
 from monitoring_assets.retraining.registry import Registry
 from monitoring_assets_tests.whole_loop import payments
@@ -23,6 +24,7 @@ class Shop:
     """A served project: its monitor, its data folder, its instance, its server."""
 
     spec: MonitorSpec
+    project: Path
     home: Path
     instance: dg.DagsterInstance
     server: DagsterDev
@@ -39,10 +41,11 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
         with dg.DagsterInstance.get() as instance:
             _first_days(spec, home, instance)
             environment = {"PYTHONPATH": str(PACKAGE_ROOT), "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+            environment["MONITORING_ASSETS_CHECK_EVERY_SECONDS"] = "5"
             server = DagsterDev(folder, payments.MODULE, environment, home / "dagster_dev.log")
             try:
                 server.start()
-                yield Shop(spec, home, instance, server)
+                yield Shop(spec, folder, home, instance, server)
             finally:
                 server.stop()
 
@@ -55,8 +58,8 @@ def _first_days(spec: MonitorSpec, home: Path, instance: dg.DagsterInstance) -> 
     assert driver.tick(), "there is no champion yet, so the first tick must ask for one"
     days = payments.QUIET_DAYS
     payments.serve(spec, registry, days)
-    driver.run_days("daily", str(days[0]), str(days[-1]))
+    driver.run_days(DAILY_ASSETS, str(days[0]), str(days[-1]))
     labelled = payments.newest_due(spec, days)
     payments.deliver_labels(spec, labelled)
-    driver.run_days("labels", str(labelled[0]), str(labelled[-1]))
+    driver.run_days(LABEL_ASSETS, str(labelled[0]), str(labelled[-1]))
     assert not driver.tick(), "quiet days must not ask for a retrain"

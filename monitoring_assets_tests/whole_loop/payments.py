@@ -31,7 +31,7 @@ attributes:
   id: id
   event_time: at
   start_day: 2025-03-11
-  end_day: 2025-03-24
+  end_day: {end_day}
   log: { path: "log/{day}.parquet" }
   features:
     amount: { kind: numeric }
@@ -42,7 +42,7 @@ attributes:
   labels: { path: "labels/{day}.parquet" }
   reference: { path: reference.parquet }
   drift: { windows_days: [1] }
-  retrain: { drift_window_days: 1, gate_days: 4, minimum_training_rows: 500, minimum_gate_rows: 500, check_every_seconds: 5 }
+  retrain: { drift_window_days: 1, gate_days: 4, minimum_training_rows: 500, minimum_gate_rows: 500 }
 """
 
 FILES = {
@@ -65,13 +65,14 @@ FILES = {
 }
 
 
-def write_project(folder: Path) -> MonitorSpec:
+def write_project(folder: Path, end_day: date = date(2025, 3, 24)) -> MonitorSpec:
     """The project's files. Returns what its monitor watches."""
-    for name, content in (FILES | {"shop/defs/payments/defs.yaml": DEFS_YAML}).items():
+    defs_yaml = DEFS_YAML.replace("{end_day}", str(end_day))
+    for name, content in (FILES | {"shop/defs/payments/defs.yaml": defs_yaml}).items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(dedent(content))
-    return MonitorSpec.model_validate(yaml.safe_load(DEFS_YAML)["attributes"])
+    return MonitorSpec.model_validate(yaml.safe_load(defs_yaml)["attributes"])
 
 
 def write_reference(spec: MonitorSpec) -> None:

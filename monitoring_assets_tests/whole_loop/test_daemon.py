@@ -1,6 +1,7 @@
 """The loop with Dagster's own daemon: a drifted day lands, and nobody touches anything after that."""
 
-from datetime import timedelta
+from collections.abc import Sequence
+from datetime import date, timedelta
 from typing import Any
 
 import dagster as dg
@@ -8,6 +9,7 @@ import pytest
 from dagster._core.scheduler.instigation import InstigatorTick
 
 from monitoring_assets.components.model_monitor import build_monitor
+from monitoring_assets.orchestration.daily_assets import DAILY_ASSETS, LABEL_ASSETS
 from monitoring_assets.retraining.registry import Registry
 from monitoring_assets.warehouse import Warehouse, table
 from monitoring_assets_tests.whole_loop import payments
@@ -18,16 +20,15 @@ pytestmark = pytest.mark.long
 
 LAUNCH = """
 mutation Launch($job: JobOrPipelineSelector!, $tags: [ExecutionTag!]!) {
-  launchRun(executionParams: {selector: $job, runConfigData: {}, executionMetadata: {tags: $tags}}) {
+  launchRun(executionParams: {
+    selector: $job, runConfigData: {execution: {config: {in_process: {}}}}, executionMetadata: {tags: $tags}
+  }) {
     __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message }
   }
 }
 """
-START = """
-mutation Start($sensor: SensorSelector!) { startSensor(sensorSelector: $sensor) { __typename ... on PythonError { message } } }
-"""
 REPOSITORY = {"repositoryLocationName": payments.MODULE, "repositoryName": "__repository__"}
-SENSOR = "payments_retrain_on_drift"
+SENSOR = "retrain_on_drift"
 DAY = payments.DRIFTED_DAY.isoformat()
 
 
@@ -37,7 +38,7 @@ def drifted(shop: Shop) -> Shop:
     registry = Registry(shop.home)
     payments.serve(shop.spec, registry, [payments.DRIFTED_DAY], shift=3)
     payments.deliver_labels(shop.spec, payments.QUIET_DAYS[-1:])
-    finished(shop, launch(shop, "payments_daily", DAY))
+    finished(shop, launch(shop, DAILY_ASSETS, DAY))
     wait_until(lambda: retrains(shop), 60, lambda: f"no retrain was asked for; the log ends:\n{shop.server.tail()}")
     finished(shop, retrains(shop)[0].run_id)
     return shop
@@ -85,23 +86,31 @@ def test_neither_a_restart_nor_a_lost_cursor_asks_for_a_second_run(drifted: Shop
 
 
 def test_new_files_are_ingested_by_the_daemon_and_a_changed_profile_is_scored_again(drifted: Shop) -> None:
-    """The sensor of a monitor whose days have ended is off until it is started."""
+    """The files of a monitor whose days ended long ago are not watched; as if they had not, they are."""
     new = payments.DRIFTED_DAY + timedelta(days=1)
     payments.serve(drifted.spec, Registry(drifted.home), [new])
     profile = {"dagster/asset_partition_range_start": DAY, "dagster/asset_partition_range_end": DAY}
     build_monitor(drifted.spec).resolve_implicit_global_asset_job_def().execute_in_process(
         instance=drifted.instance, tags=profile, asset_selection=[dg.AssetKey(["payments", "daily_profile"])]
     )
-    answer = drifted.server.ask(START, sensor={**REPOSITORY, "sensorName": "payments_new_log_data"})
-    assert answer["startSensor"]["__typename"] == "Sensor", answer
+    drifted.server.stop()
+    payments.write_project(drifted.project, end_day=date.today())
+    drifted.server.start()
 
-    def arrivals() -> dict[tuple[str, str, str], str]:
-        runs = drifted.instance.get_runs(dg.RunsFilter(tags={"dagster/sensor_name": "payments_new_log_data"}))
+    def arrivals() -> dict[tuple[str, str, frozenset[str]], str]:
+        runs = drifted.instance.get_runs(dg.RunsFilter(tags={"dagster/sensor_name": "new_log_data"}))
         days = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
-        return {(run.job_name, run.tags[days[0]], run.tags[days[1]]): run.status.value for run in runs}
+        return {
+            (run.tags[days[0]], run.tags[days[1]], frozenset(key.path[-1] for key in run.asset_selection or ())): run.status.value
+            for run in runs
+        }
 
     late_labels = str(payments.QUIET_DAYS[-1])
-    wanted = {("payments_daily", str(new), str(new)), ("payments_daily", DAY, DAY), ("payments_labels", late_labels, late_labels)}
+    wanted = {
+        (str(new), str(new), frozenset(DAILY_ASSETS)),
+        (DAY, DAY, frozenset(["drift_scores"])),
+        (late_labels, late_labels, frozenset(LABEL_ASSETS)),
+    }
     wait_until(
         lambda: len(arrivals()) >= 3 and set(arrivals().values()) == {"SUCCESS"},
         120,
@@ -112,9 +121,11 @@ def test_new_files_are_ingested_by_the_daemon_and_a_changed_profile_is_scored_ag
     assert [set(run.asset_selection or ()) for run in rescored] == [{dg.AssetKey(["payments", "drift_scores"])}]
 
 
-def launch(shop: Shop, job: str, day: str) -> str:
+def launch(shop: Shop, assets: Sequence[str], day: str) -> str:
+    """Materialise a day of the monitor's assets, as the UI does."""
     tags = [{"key": "dagster/partition", "value": day}]
-    answer = shop.server.ask(LAUNCH, job={**REPOSITORY, "jobName": job}, tags=tags)["launchRun"]
+    job = {**REPOSITORY, "jobName": "__ASSET_JOB", "assetSelection": [{"path": ["payments", name]} for name in assets]}
+    answer = shop.server.ask(LAUNCH, job=job, tags=tags)["launchRun"]
     assert answer["__typename"] == "LaunchRunSuccess", answer
     return str(answer["run"]["runId"])
 

@@ -1,7 +1,8 @@
-"""Laws of the nightly labels: read until a day is complete, once more at the end of their lateness, and no oftener."""
+"""Laws of the nights: read until a day is complete, once more at the end of their lateness, and no oftener."""
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import dagster as dg
 import pytest
 
 from monitoring_assets.monitor_spec import days_between
+from monitoring_assets.orchestration.every_monitor import Turn
+from monitoring_assets.orchestration.nightly import LABELS_AT, runs_of_the_night
 from monitoring_assets_tests.dagster_monitor import DagsterMonitor, succeeded
 from monitoring_assets_tests.example_monitor import example_rows, write_day, write_reference
 
@@ -39,12 +42,11 @@ def monitor(tmp_path: Path) -> Iterator[DagsterMonitor]:
         "label": {"column": "late", "delay_days": DELAY, "lateness_days": 2},
         "labels": {"reader": reader, "options": {"folder": str(tmp_path)}},
     }
-    instance = dg.DagsterInstance.local_temp(str(tmp_path))  # a schedule finds its instance by reference
-    monitor = DagsterMonitor(tmp_path, instance, **settings)
-    succeeded(monitor.materialise("reference_baseline"))
-    succeeded(monitor.run_days("daily", DAYS[0], DAYS[-1]))
-    yield monitor
-    instance.dispose()
+    with dg.DagsterInstance.ephemeral() as instance:
+        monitor = DagsterMonitor(tmp_path, instance, **settings)
+        succeeded(monitor.materialise("reference_baseline"))
+        succeeded(monitor.run_days("daily", DAYS[0], DAYS[-1]))
+        yield monitor
 
 
 def tell(home: Path, labels: dict[str, dict[str, int]]) -> None:
@@ -60,15 +62,14 @@ def readings(home: Path) -> list[str]:
 
 
 def asked_at_night(monitor: DagsterMonitor, nights_later: int = 0) -> list[tuple[str, str, bool]]:
-    """What the schedule asks for: first day, last day, whether performance is measured too."""
+    """The runs of the labels of a night: first day, last day, whether performance is measured too."""
     zone = ZoneInfo(monitor.spec.time_zone)
     night = datetime.combine(TODAY + timedelta(days=nights_later), datetime.min.time(), zone) + timedelta(hours=2.5)
-    schedule = monitor.definitions.resolve_schedule_def("example_labels_nightly")
-    repository = monitor.definitions.get_repository_def()
-    with dg.build_schedule_context(monitor.instance, scheduled_execution_time=night, repository_def=repository) as context:
-        requests = schedule.evaluate_tick(context).run_requests
+    turn = Turn(monitor.spec, monitor.resource, monitor.instance, json.dumps({"log": str(night.date())}))
+    requests = runs_of_the_night(turn, night).run_requests or []
     first, last = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
-    return [(request.tags[first], request.tags[last], request.asset_selection is None) for request in requests]
+    measured = monitor.key("performance")
+    return [(request.tags[first], request.tags[last], measured in (request.asset_selection or ())) for request in requests]
 
 
 def run(monitor: DagsterMonitor, asked: list[tuple[str, str, bool]]) -> None:
@@ -104,3 +105,28 @@ def test_each_day_is_measured_when_it_is_complete_and_once_more_at_the_end_of_it
     assert (day["fifth"], day["fifth"]) in [(first, first) for first, _ in measured[1]]
     assert any(last == day["sixth"] for _, last in measured[2])
     assert asked_at_night(monitor, 40) == []
+
+
+def test_yesterday_is_asked_for_once_a_night_where_no_file_brought_it(monitor: DagsterMonitor) -> None:
+    noon = datetime.combine(TODAY, datetime.min.time(), ZoneInfo(monitor.spec.time_zone)) + timedelta(hours=12)
+    turn = Turn(monitor.spec, monitor.resource, monitor.instance)
+    answer = runs_of_the_night(turn, noon + timedelta(days=1))
+    (asked,) = [
+        request for request in answer.run_requests or () if monitor.key("inference_log") in (request.asset_selection or ())
+    ]
+    assert asked.tags["dagster/asset_partition_range_start"] == str(TODAY)
+    assert runs_of_the_night(replace(turn, cursor=answer.cursor), noon + timedelta(days=1)).run_requests == []
+
+
+def test_a_day_that_came_in_by_day_is_left_alone_at_night(monitor: DagsterMonitor) -> None:
+    night = datetime.combine(TODAY, datetime.min.time(), ZoneInfo(monitor.spec.time_zone)) + timedelta(hours=1.75)
+    answer = runs_of_the_night(Turn(monitor.spec, monitor.resource, monitor.instance), night)
+    assert answer.run_requests == []
+    assert f"{YESTERDAY} is in already" in str(answer.skip_reason)
+
+
+def test_the_sensor_keeps_the_night_and_asks_again_in_none_of_its_ticks(monitor: DagsterMonitor) -> None:
+    now = datetime.now(ZoneInfo(monitor.spec.time_zone))
+    wanted = [] if now.time() < LABELS_AT else asked_at_night(monitor)
+    assert len(monitor.tick("nightly_days").run_requests) == len(wanted)
+    assert monitor.tick("nightly_days").run_requests == []
