@@ -69,7 +69,7 @@ def nothing(turn: Turn) -> dg.SensorResult:
 def test_a_monitor_is_found_as_it_was_declared() -> None:
     settings = {
         "description": "Late flights", "owners": ["team:air"], "segments": ["country"], "sampling_weight": "weight",
-        "drift": {"windows_days": [1, 3]}, "alerts": [{"url_env": "ALERTS"}], "retain_days": 30,
+        "drift": {"windows_days": [1, 3]}, "alerts": [{"url_env": "ALERTS"}], "retain_days": 90,
         "retrain": {"drift_window_days": 3, "cooldown_days": 2},
     }  # fmt: skip
     spec = example_spec(Path("data"), **settings)
