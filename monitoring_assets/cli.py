@@ -1,4 +1,4 @@
-"""The command `monitoring-assets`. Each subcommand parses, calls, prints; what it does is written elsewhere."""
+"""The command `monitoring-assets`. Each subcommand parses, calls and prints; the work is done elsewhere."""
 
 import csv
 import traceback
@@ -29,7 +29,7 @@ def main() -> None:
 def demo(
     ui: Annotated[bool, typer.Option("--ui/--no-ui", help="Serve the Dagster UI when the replay is done.")] = True,
     json: Annotated[Path | None, typer.Option(help="Also write the summary to this file.")] = None,
-    fresh: Annotated[bool, typer.Option(help="Forget what an earlier demo left, and start again.")] = False,
+    fresh: Annotated[bool, typer.Option(help="Delete what an earlier demo left, and start again.")] = False,
     port: Annotated[int, typer.Option(help="Port of the UI on 127.0.0.1.")] = 3000,
 ) -> None:
     """Replay a year of real flights through the whole loop, then look at it in the Dagster UI."""
@@ -46,12 +46,12 @@ def drift(
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of the table.")] = False,
     html: Annotated[Path | None, typer.Option(help="Also write a page with the distributions to this file.")] = None,
     features: Annotated[
-        list[str] | None, typer.Option(help="Columns to compare, a,b,c; else all in common but ids and timestamps.")
+        list[str] | None, typer.Option(help="Columns to compare, a,b,c; default: all in common but ids and timestamps.")
     ] = None,
-    categorical: Annotated[list[str] | None, typer.Option(help="Columns to take as categories, such as codes.")] = None,
+    categorical: Annotated[list[str] | None, typer.Option(help="Columns to treat as categories, such as codes.")] = None,
     methods: Annotated[list[str] | None, typer.Option(help="Such as psi,ks,js,wasserstein,chi2,missingness.")] = None,
     false_alarm_rate: Annotated[float, typer.Option(help="Share of quiet comparisons that may alarm.")] = 0.01,
-    weight: Annotated[str | None, typer.Option(help="Column that says how many rows each row stands for.")] = None,
+    weight: Annotated[str | None, typer.Option(help="Column with the number of rows each row stands for.")] = None,
 ) -> None:
     """Compare two tables: has the second drifted from the first?
 
@@ -74,7 +74,7 @@ def drift(
 
 
 def _names(given: list[str] | None) -> list[str] | None:
-    """Comma-separated names, each perhaps in double quotes; the option may come several times."""
+    """Comma-separated names, optionally in double quotes; the option may be repeated."""
     return [name for part in csv.reader(given) for name in part] if given else None
 
 
@@ -164,7 +164,7 @@ def expectations(
 
 @app.command()
 def costs(name: Annotated[str, typer.Argument(help="The monitor's name.")]) -> None:
-    """What a monitor costs by month: rows, bytes, seconds; what sampling saves and what retention would free."""
+    """Report what a monitor costs by month: rows, bytes, seconds; what sampling saves and what retention would free."""
     from monitoring_assets.components.code_location import load_monitor
     from monitoring_assets.orchestration.resources import MONITORING_HOME
     from monitoring_assets.reporting.costs_terminal import as_lines

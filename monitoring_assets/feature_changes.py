@@ -1,4 +1,4 @@
-"""What becomes of a monitor's history when its features change: none of it is lost, and each change is said once.
+"""A monitor's history when its features change: none of it is lost, and each change is reported once.
 
 removed : its column stays in `inference_log`, empty from now on, and its profiles and scores stay.
 added : days stored before have it missing.

@@ -1,5 +1,5 @@
-"""Functions of the user's own that the YAML names by their dotted path: found, imported, or a named error. What they must give is
-said where they are called.
+"""The user's own functions, which the YAML names by their dotted path: imported, or a named error. Their callers say what they
+must return.
 """
 
 from collections.abc import Callable
@@ -40,7 +40,7 @@ def load_function(
 
 
 def _place(failure: Exception) -> str:
-    """File and line in the user's own code, where it came so far."""
+    """File and line in the user's own code, if the error was raised there."""
     trace, place = failure.__traceback__, ""
     while trace is not None:
         file = Path(trace.tb_frame.f_code.co_filename)

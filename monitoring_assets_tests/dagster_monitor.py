@@ -145,10 +145,10 @@ def succeeded(result: dg.ExecuteInProcessResult) -> dg.ExecuteInProcessResult:
 def failure_of(result: dg.ExecuteInProcessResult) -> str:
     """What the failed steps of a run say, with their causes, without the calls that led there."""
     assert not result.success, "the run was to fail, and succeeded"
-    told = []
+    described = []
     for event in result.all_events:
         error = event.step_failure_data.error if event.is_step_failure else None
         while error is not None:
-            told.append(f"{event.step_key}: {error.message}")
+            described.append(f"{event.step_key}: {error.message}")
             error = error.cause
-    return "\n".join(told)
+    return "\n".join(described)

@@ -51,9 +51,9 @@ def test_the_table_is_reported_within_100_columns_with_the_worst_first(files: di
 
 def test_json_is_all_of_the_output_and_has_null_where_nothing_is_defined(files: dict[str, str]) -> None:
     code, out, _ = run(files["one"], files["moved"], "--json")
-    told = json.loads(out, parse_constant=pytest.fail)
-    assert (code, told["drifted_features"], told["is_drifted"]) == (1, ["x, [bold]y[/]"], True)
-    undefined = [row for row in told["scores"] if row["feature"] == "gap" and row["method"] == "ks"]
+    reported = json.loads(out, parse_constant=pytest.fail)
+    assert (code, reported["drifted_features"], reported["is_drifted"]) == (1, ["x, [bold]y[/]"], True)
+    undefined = [row for row in reported["scores"] if row["feature"] == "gap" and row["method"] == "ks"]
     assert undefined[0]["score"] is None
     assert undefined[0]["reason"] == "all values are missing in the reference"
 
@@ -61,8 +61,8 @@ def test_json_is_all_of_the_output_and_has_null_where_nothing_is_defined(files: 
 def test_columns_methods_and_kinds_can_be_chosen(files: dict[str, str]) -> None:
     _, out, _ = run(files["one"], files["moved"], "--json", "--features", '"x, [bold]y[/]",code', "--methods", "psi,js",
                     "--categorical", "code", "--false-alarm-rate", "0.05")  # fmt: skip
-    told = json.loads(out)
-    assert {(row["feature"], row["method"], row["kind"]) for row in told["scores"]} == {
+    reported = json.loads(out)
+    assert {(row["feature"], row["method"], row["kind"]) for row in reported["scores"]} == {
         (name, method, kind) for name, kind in (("x, [bold]y[/]", "numeric"), ("code", "categorical")) for method in ("psi", "js")
     }
 

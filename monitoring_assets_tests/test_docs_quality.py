@@ -13,9 +13,9 @@ DOCS = (Path(__file__).parents[1] / "docs/quality.md").read_text()
 
 
 def test_the_table_names_each_checks_expectation() -> None:
-    told = dict(re.findall(r"^\| `(\w+)` \| `?(\w+)`?", DOCS, re.MULTILINE))
-    assert told == {**GX_NAMES, "declared": "any"}
-    assert set(told) == set(KINDS)
+    reported = dict(re.findall(r"^\| `(\w+)` \| `?(\w+)`?", DOCS, re.MULTILINE))
+    assert reported == {**GX_NAMES, "declared": "any"}
+    assert set(reported) == set(KINDS)
 
 
 def test_its_settings_are_the_defaults() -> None:

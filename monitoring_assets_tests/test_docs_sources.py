@@ -35,8 +35,8 @@ DAYS = [FIRST, SECOND]
 def stored(home, log):
     spec = example_spec(home, log=log)
     with example_warehouse(home, spec) as connection:
-        told = ingest_log(connection, spec, DAYS)
-        assert [(d.accepted_rows, d.quarantined_rows, d.unreadable) for d in told] == [(20, 0, None)] * 2
+        reported = ingest_log(connection, spec, DAYS)
+        assert [(d.accepted_rows, d.quarantined_rows, d.unreadable) for d in reported] == [(20, 0, None)] * 2
         return contents(connection, spec, "inference_log")["inference_log"]
 
 

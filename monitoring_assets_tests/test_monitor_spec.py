@@ -132,8 +132,8 @@ def test_a_mistake_is_refused_with_its_field_and_what_is_allowed(mistake):
     with pytest.raises(ValidationError) as refused:
         MonitorSpec.model_validate(example_content(**overrides))
     # Only what we say counts: pydantic repeats the input, which may hold the words by chance.
-    told = "\n".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in refused.value.errors())
-    assert [text for text in expected if text not in told] == []
+    reported = "\n".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in refused.value.errors())
+    assert [text for text in expected if text not in reported] == []
 
 
 def test_the_example_without_mistakes_is_accepted(tmp_path):

@@ -29,10 +29,10 @@ def repository(spec):
 
 
 def test_the_table_of_assets_is_what_a_monitor_becomes(repository) -> None:
-    told = dict(re.findall(r"^\| `(\w+)` \| (none|daily) \|", README, re.MULTILINE))
+    reported = dict(re.findall(r"^\| `(\w+)` \| (none|daily) \|", README, re.MULTILINE))
     graph = repository.asset_graph
     found = {key.path[-1]: "daily" if graph.get(key).is_partitioned else "none" for key in graph.materializable_asset_keys}
-    assert told == found
+    assert reported == found
 
 
 def test_every_check_job_and_sensor_is_named(repository, spec) -> None:

@@ -289,5 +289,5 @@ def test_findings_of_an_earlier_version_are_upgraded_in_place(tmp_path):
         for _ in range(2):
             ensure_tables(connection, spec)
         assert {column for name, column in columns_of(connection) if name == "quality"} == set(tables_of(spec)["quality"])
-        told = connection.execute("SELECT success, unexpected_percent, partial_unexpected_list, kwargs FROM example.quality")
-        assert told.fetchall() == [(False, 25.0, ["x"], None)]
+        reported = connection.execute("SELECT success, unexpected_percent, partial_unexpected_list, kwargs FROM example.quality")
+        assert reported.fetchall() == [(False, 25.0, ["x"], None)]

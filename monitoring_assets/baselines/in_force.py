@@ -72,7 +72,8 @@ def baselines_in_force(
     valid = select_baselines(connection, spec, "valid_from IS NOT NULL", [])
     if not valid:
         raise BaselineMissing(
-            f"{spec.name} has no reference baseline yet. Materialise the asset {spec.name}/reference_baseline, then this again."
+            f"{spec.name} has no reference baseline yet. "
+            f"Materialise the asset {spec.name}/reference_baseline, then run this again."
         )
     judged: dict[int, tuple[Baseline, list[date]]] = {}
     for day in days:
@@ -80,7 +81,7 @@ def baselines_in_force(
         if current is None:
             raise BaselineMissing(
                 f"no baseline of {spec.name} was in force on {day}, the earliest is from {valid[-1].valid_from}. "
-                f"Materialise the asset {spec.name}/reference_baseline, then this again."
+                f"Materialise the asset {spec.name}/reference_baseline, then run this again."
             )
         judged.setdefault(current.sequence, (current, []))[1].append(day)
     return list(judged.values())

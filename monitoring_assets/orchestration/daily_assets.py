@@ -1,5 +1,5 @@
-"""The assets with one partition per day. Each reads its days, opens the warehouse, calls one pure function, writes, and tells
-per day what happened. A range of days is one run.
+"""The assets with one partition per day. Each reads its days, opens the warehouse, calls one pure function, writes, and reports
+each day's outcome. A range of days is one run.
 
 Pure code is imported when an asset runs, not when definitions load: pandas alone would make loading half as long again.
 """

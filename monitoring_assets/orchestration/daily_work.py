@@ -1,5 +1,5 @@
-"""What every daily asset does around its one pure call: open the warehouse, leave days alone whose raw rows are gone, measure
-what the work costs and show it."""
+"""What every daily asset does around its pure function: open the warehouse, skip days whose raw rows are gone, measure the cost
+and show it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

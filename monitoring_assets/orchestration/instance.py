@@ -1,4 +1,4 @@
-"""The user's Dagster instance, for commands that run something on it. It is found, never made."""
+"""The user's Dagster instance, for commands that run something on it. It is looked up, never created."""
 
 import os
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ def users_instance(home: Path) -> Iterator[dg.DagsterInstance]:
     Raises
     ------
     DagsterHomeMissing
-        When there is neither. None is made: runs in a new one would not show where the user looks for them.
+        When there is neither. None is created: its runs would not show where the user looks for them.
     """
     if not os.environ.get("DAGSTER_HOME"):
         found = home / "dagster_home"

@@ -63,7 +63,7 @@ def plain(value: Any) -> Any:
 
 
 def numbers(values: Mapping[str, Any]) -> dict[str, dg.MetadataValue]:
-    """Numeric metadata, which the UI plots over days; what is undefined is left out, for a plot has no place for it."""
+    """Numeric metadata, which the UI plots over days; undefined values are left out."""
     shown = {name: plain(value) for name, value in values.items()}
     return {name: dg.MetadataValue.float(float(value)) for name, value in shown.items() if value is not None}
 

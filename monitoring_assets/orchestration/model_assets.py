@@ -80,7 +80,7 @@ def _reference_baseline(spec: MonitorSpec) -> dg.AssetsDefinition:
 
 
 def _require_functions(spec: MonitorSpec) -> None:
-    """Who sets a monitor up learns of a missing function at once, not at the first retrain, weeks later."""
+    """Raise for a missing function when the monitor is set up, not at the first retrain weeks later."""
     from monitoring_assets.ingestion.sources import load_reader
     from monitoring_assets.retraining.training import load_trainer
 
@@ -195,7 +195,7 @@ def _decision_id(context: dg.AssetExecutionContext) -> str:
 
 
 def _model_metadata(spec: MonitorSpec, alias: str) -> dict[str, Any]:
-    """Where the model is found in MLflow, and the warehouse's table of what was decided about it."""
+    """The model's address in MLflow, and the warehouse's table of decisions about it."""
     return table_metadata(spec, "retrain_decisions") | {"mlflow_model": f"models:/{spec.name}@{alias}"}
 
 
@@ -212,7 +212,7 @@ def _baseline_metadata(baseline: "Baseline") -> dict[str, Any]:
 
 
 def _readiness_of(monitoring_home: MonitoringHome, spec: MonitorSpec, baseline: "Baseline") -> "Readiness":
-    """What can be seen with a baseline, from its thresholds, which are calibrated and stored where it has none."""
+    """How well drift can be seen with a baseline. Its thresholds are calibrated and stored if it has none."""
     from monitoring_assets.drift.daily_scores import ensure_thresholds
     from monitoring_assets.drift.readiness import readiness
     from monitoring_assets.drift.thresholds import read_thresholds

@@ -43,5 +43,5 @@ def _collected(failures: list[str]) -> Iterator[None]:
         yield
     except dg.Failure as error:
         failures.append(str(error.description))
-    except Exception as error:  # what a step may raise is anybody's
+    except Exception as error:  # a step may raise anything
         failures.append(f"{type(error).__name__}: {error}")

@@ -58,7 +58,7 @@ class MonitoringHome(dg.ConfigurableResource):
         """A short connection to the warehouse, in which the monitor's tables exist; `scope` is what is done on it."""
         warehouse = self.warehouse
         with warehouse.connect(scope or Scope(spec.name)) as connection:
-            # Once a process and warehouse: looking takes longer than most of the queries that follow.
+            # Once per process and warehouse: the check takes longer than most queries that follow.
             if (*warehouse.identity(connection, spec.name), spec.model_dump_json()) not in _READY:
                 for change in warehouse.make_ready(connection, spec):
                     dg.get_dagster_logger().warning(f"{spec.name}: {change}")
@@ -66,7 +66,7 @@ class MonitoringHome(dg.ConfigurableResource):
             yield connection
 
 
-# What a transient error costs before Dagster gives up.
+# How often Dagster retries after a transient error, and after how many seconds.
 RETRIES, RETRY_AFTER_SECONDS = 3, 5
 
 # Shared by every monitor: Dagster merges definitions only if they hold the very same resource.
@@ -75,8 +75,8 @@ MONITORING_HOME = MonitoringHome()
 
 @contextmanager
 def errors_for_dagster() -> Iterator[None]:
-    """A transient error is tried again some times, a permanent one fails at once with its message, and so does a warehouse that
-    was held for the whole of `patience_seconds`: the wait was the retry."""
+    """A transient error is retried a few times. A permanent one fails at once with its message, and so does a warehouse that was
+    held for all of `patience_seconds`: the wait was the retry."""
     try:
         yield
     except WarehouseLocked as error:

@@ -281,7 +281,7 @@ class PredictionLogger:
 
     @property
     def stats(self) -> LoggerStats:
-        """What became of the predictions of this process so far."""
+        """Counts of this process's predictions so far: logged, sampled out, dropped, waiting."""
         return self._buffer.stats
 
     def flush(self) -> bool:

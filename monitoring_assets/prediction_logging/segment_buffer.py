@@ -30,7 +30,7 @@ SLICE_ROWS, PAUSE_SECONDS = 50, 0.0001
 
 @dataclass(frozen=True)
 class LoggerStats:
-    """What became of the predictions of this process: logged + sampled_out + dropped + waiting = all of them.
+    """Counts of this process's predictions: logged + sampled_out + dropped + waiting = all of them.
 
     `logged` rows are on disk, `waiting` ones in the buffer. `errors` counts writes that failed, conditions that raised and calls
     that could not be understood; `last_error` tells the newest of them.

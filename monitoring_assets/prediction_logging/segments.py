@@ -198,7 +198,7 @@ def read_dropped(folders: Sequence[str], days: Sequence[date]) -> dict[date, int
         except (ValueError, KeyError, TypeError, OSError) as error:
             raise SourceUnreadable(
                 f"{path}: a note of dropped rows was expected, {{'day': ..., 'dropped_rows': ...}}, and could not be read "
-                f"({type(error).__name__}: {error}). Mend or delete the file."
+                f"({type(error).__name__}: {error}). Repair or delete the file."
             ) from None
         if day in wanted:
             dropped[wanted[day]] = dropped.get(wanted[day], 0) + rows

@@ -53,7 +53,7 @@ def _is_number(value: object, low: float = -1e300, high: float = 1e300) -> bool:
 def counted_outcomes(
     connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, rules: dict[int, Expectation], days: Sequence[date]
 ) -> dict[tuple[date, int], Outcome]:
-    """For each day that has rows, and the place of each declared expectation that a rule counts, how the day fared."""
+    """The outcome for each day that has rows and the place of each declared expectation that a rule counts."""
     rows = f"(SELECT * FROM {table(spec, 'inference_log')} WHERE {on_days(days)})"
     places = {id(rule): place for place, rule in rules.items()}
     found = {}

@@ -40,7 +40,7 @@ def evaluate_declared(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, 
 def _evaluated(
     connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, places: Sequence[int], days: Sequence[date]
 ) -> dict[tuple[date, int], Outcome]:
-    """How each day that has rows fared with the expectations at these places, by the library."""
+    """The library's result for each day that has rows and each expectation at these places."""
     every = named(spec)
     suite = suite_as_json("declared", [every[place] for place in places], {})
     columns = ", ".join(_columns_read(spec, [spec.quality.expectations[place] for place in places]))

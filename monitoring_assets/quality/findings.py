@@ -25,7 +25,7 @@ GX_SEVERITIES: dict[Severity, str] = {"minor": "info", "moderate": "warning", "s
 
 @dataclass(frozen=True)
 class Finding:
-    """How one rule fared on one day, see `quality` in `warehouse_tables.TABLES` for the meaning of each field. `expectation`
+    """The result of one rule on one day; see `quality` in `warehouse_tables.TABLES` for the meaning of each field. `expectation`
     with its `kwargs` is the gravest expectation that failed, or the mildest where all hold. A rule that the day shows nothing of
     has no `severity` and no `success`, and the `reason` says why."""
 

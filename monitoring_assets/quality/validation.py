@@ -34,7 +34,7 @@ class Named:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a frame fared with an expectation: `observed` is the statistic where it is a number, else the unexpected share, else
+    """The result of an expectation on a frame: `observed` is the statistic where it is a number, else the unexpected share, else
     nan. `unexpected_percent` is None where the library has none, as of statistics."""
 
     expectation: Named
@@ -61,7 +61,7 @@ def suite_as_json(name: str, expectations: Sequence[Named], meta: Mapping[str, A
 
 
 def outcomes(suite: Mapping[str, Any], frame: pd.DataFrame, samples: int) -> list[Outcome]:
-    """How a frame fares with each expectation of a suite from `suite_as_json`, in its order.
+    """The results of a suite from `suite_as_json` on a frame, in the suite's order.
 
     Raises
     ------

@@ -43,7 +43,7 @@ class TrainingPlan:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a retrain came to. `baseline` is the one put in force, None after a refusal."""
+    """The result of a retrain. `baseline` is the one put in force, None after a refusal."""
 
     version: str
     verdict: Verdict
@@ -106,7 +106,7 @@ def train(
 
 
 def weights_used(spec: MonitorSpec, candidate: Candidate) -> str:
-    """What the trainer did with the weights of a sampled log, in words."""
+    """How the trainer used the weights of a sampled log, in words."""
     if not spec.sampling_weight:
         return "none: every row is logged"
     return spec.sampling_weight if candidate.is_weighted else f"not used: {spec.trainer} has no parameter sample_weight"
@@ -143,7 +143,7 @@ def gate(warehouse: AnyWarehouse, registry: Registry, spec: MonitorSpec, decisio
     registry.log_gate(spec.name, challenger.version, finite, said)
     baseline = None
     with warehouse.connect() as connection:
-        # What the candidate was trained for is what it is judged for, whichever run gets to it.
+        # A candidate is judged for the decision it was trained for, whichever run gets to it.
         decided = challenger.tags.get("decision_id", decision_id)
         if verdict.promoted:
             with transaction(connection):
@@ -196,7 +196,7 @@ def _need_a_labelled_file(connection: duckdb.DuckDBPyConnection, spec: MonitorSp
 
 
 def labelled_features(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, first: date, last: date) -> pd.DataFrame:
-    """Labelled rows of those of the days whose labels are mature, in order: `day`, the features, `__label`, `__weight` (how many
+    """Labelled rows of the days whose labels are mature, in order: `day`, the features, `__label`, `__weight` (how many
     rows each stands for).
 
     Days before the log come from the reference.
@@ -219,7 +219,7 @@ def labelled_features(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, 
 
 
 def _logged_predictions(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: Sequence[date]) -> pd.DataFrame:
-    """What the log says was predicted on these days, of the rows whose label is known."""
+    """The log's own predictions of these days, for rows whose label is known."""
     rows = labelled_log(spec, [f"p.{quoted(spec.prediction.column)} AS __prediction"])
     return connection.execute(f"{rows} WHERE l.label IS NOT NULL AND p.day IN (SELECT unnest(?::DATE[]))", [list(days)]).df()
 
@@ -256,7 +256,7 @@ def _judge(
     except (KeyError, TypeError, ValueError) as error:
         incumbent = None
         note = f"; the champion cannot score the features of today ({error}), so its logged predictions were judged"
-    if incumbent is None:  # of a model trained elsewhere, or on features that are gone: what the log says it predicted
+    if incumbent is None:  # the champion was trained elsewhere, or on features that are gone: its predictions in the log
         said = logged["__prediction"]
         incumbent = realised_metrics(logged["__label"], said, None, spec.task, weights=logged["__weight"])[metric]
     verdict = _verdict(spec, candidate, incumbent, len(frame), first, last)
@@ -264,7 +264,7 @@ def _judge(
 
 
 def _as_trained(spec: MonitorSpec, model: Any, features: pd.DataFrame) -> pd.DataFrame:
-    """The features under the names a model knows them by: one trained before a feature was renamed knows the old one."""
+    """The features under the names a model knows; a model trained before a renaming knows the old name."""
     known = set(getattr(model, "feature_names_in_", features.columns))
     old = {name: feature.renamed_from for name, feature in spec.features.items() if feature.renamed_from in known}
     renamed = features.rename(columns={name: before for name, before in old.items() if name not in known})

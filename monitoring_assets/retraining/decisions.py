@@ -1,4 +1,4 @@
-"""Evidence gathered from the warehouse, and decisions stored in it. What follows from evidence is `policy.py`'s."""
+"""Evidence gathered from the warehouse, and decisions stored in it. `policy.py` decides what follows from evidence."""
 
 from datetime import date
 
@@ -27,7 +27,7 @@ BROKEN_TOLD = {
 def gather_evidence(
     connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, *, is_in_flight: bool, is_backfill: bool
 ) -> Evidence:
-    """All the policy asks about, as the warehouse has it now.
+    """Everything the policy asks about, as the warehouse has it now.
 
     Raises
     ------
@@ -71,8 +71,8 @@ def gather_evidence(
 def window_quality(
     connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, day: date | None
 ) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Of the retrain window that ends on a day: what is severely wrong with the rows of a day, worst first, and the days with
-    rows that nobody has judged. A day without rows, or whose new file could not be read, moves no window."""
+    """For the retrain window that ends on a day: the severe faults of each day's rows, worst first, and the days whose rows have
+    not been judged. A day without rows, or whose new file could not be read, moves no window."""
     if day is None:
         return {}, ()
     log, quality = table(spec, "inference_log"), table(spec, "quality")
@@ -112,7 +112,7 @@ def find_decision(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, deci
 
 
 def find_verdict(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, version: str) -> tuple[bool, str] | None:
-    """What the gate has said of a candidate: (promoted, reason), or None."""
+    """The gate's verdict on a candidate: (promoted, reason), or None."""
     found = connection.execute(
         f"SELECT verdict = 'promoted', verdict_reason FROM {table(spec, 'retrain_decisions')} "
         "WHERE candidate_version = ? AND verdict IS NOT NULL",
@@ -124,7 +124,7 @@ def find_verdict(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, versi
 def store_verdict(
     connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, decision_id: str, version: str, verdict: Verdict
 ) -> None:
-    """Put the gate's verdict to the decision that asked for the candidate; one asked for by hand gets a decision of its own."""
+    """Store the gate's verdict with the decision that asked for the candidate; a candidate made by hand gets its own."""
     target = table(spec, "retrain_decisions")
     connection.execute(
         f"INSERT INTO {target} BY NAME SELECT ?::VARCHAR AS decision_id, "

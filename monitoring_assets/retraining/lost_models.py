@@ -1,4 +1,4 @@
-"""A warehouse that knows promoted models and a registry that does not: named, and started over only when somebody asks for it.
+"""A warehouse that knows promoted models while the registry does not: an error, unless somebody asks to start over.
 
 Without this a deleted `mlflow.db` would look like a new monitor, whose first candidate meets no gate.
 """
@@ -10,14 +10,14 @@ from monitoring_assets.monitor_spec import MonitorSpec
 from monitoring_assets.retraining.registry import Registry
 from monitoring_assets.warehouse import table, transaction
 
-# What starts the name of a model version whose registry is lost: the new registry counts from 1 again.
+# The prefix of a model version whose registry is lost: the new registry counts from 1 again.
 LOST = "lost "
 
 
 def require_registry_of_the_champion(
     connection: duckdb.DuckDBPyConnection, registry: Registry, spec: MonitorSpec, *, starts_over: bool = False
 ) -> None:
-    """Check that the registry knows the newest model the warehouse saw promoted.
+    """Check that the registry knows the newest promoted model of the warehouse.
 
     With `starts_over` it need not: the versions the warehouse knows are renamed (`lost 3`), and the next candidate is the first.
 

@@ -1,5 +1,5 @@
-"""The retrain policy: from what is known of a monitor to a decision and its reason. Pure; gathering evidence and storing
-decisions is in `decisions.py`, acting on them is the orchestration's.
+"""The retrain policy: from what is known of a monitor to a decision and its reason. Pure: `decisions.py`
+gathers evidence and stores decisions, the orchestration acts on them.
 
 Time is the evidence's own: days are days of predictions, so a replayed year decides as the real one would have.
 """
@@ -20,8 +20,8 @@ class Evidence:
     `severities` holds each feature's worst severity over the policy's window that ends on `day` (None: not judged),
     `prediction_severity` the same for the model's output, `together_severity` for how the features go with each other. `fall` is
     how much worse the realised `metric` of the newest labelled days is than the baseline's (nan: not known). `untrained_rows`
-    counts labelled rows of days the model was not trained on. `severe_quality` says of the window's days whose rows are severely
-    broken what is wrong; `unjudged_days` are those whose quality has not been judged. `drifted_segments` are for who reads the
+    counts labelled rows of days the model was not trained on. `severe_quality` maps days of the window with severely broken rows
+    to the fault; `unjudged_days` are those whose quality has not been judged. `drifted_segments` are for readers of the
     evidence: a segment alone asks for no retrain.
     `unjudged_metric` says why the metric cannot be compared with the baseline's, if so.
     """
@@ -50,7 +50,7 @@ class Evidence:
 
     @property
     def digest(self) -> str:
-        """Identifies what was seen of the world, so the same evidence is never acted on twice."""
+        """Identifies the evidence, so that the same evidence is never acted on twice."""
         world: tuple[object, ...] = (
             self.day,
             self.baseline_id,
@@ -79,7 +79,7 @@ class Decision:
 
 
 def decide(policy: Retrain, evidence: Evidence) -> Decision:
-    """Apply the policy: what speaks for a retrain, then what forbids it.
+    """Apply the policy: first the reasons for a retrain, then what forbids it.
 
     Drift speaks for one only where the window's rows are known to be sound. A fall of the realised metric does so anyway: labels
     are the truth whatever the features do, and the gate judges the candidate.
@@ -104,14 +104,14 @@ def decide(policy: Retrain, evidence: Evidence) -> Decision:
 
 
 def triggers(policy: Retrain, evidence: Evidence) -> list[str]:
-    """What speaks for a retrain, in words; empty when nothing does."""
+    """The reasons for a retrain, in words; empty when there are none."""
     if not evidence.has_model:
         return ["no champion yet"]
     return [*_drift(policy, evidence), *_fall(policy, evidence)]
 
 
 def awaits_quality(policy: Retrain, evidence: Evidence) -> bool:
-    """Whether all that speaks for a retrain is drift, on days of which some are still to be judged: look again later."""
+    """Whether drift is the only reason for a retrain and some of its days are still to be judged: decide again later."""
     is_unknown = bool(evidence.unjudged_days) and not evidence.severe_quality and not evidence.is_backfill
     return is_unknown and _is_drift_alone(policy, evidence)
 
@@ -140,7 +140,7 @@ def _is_drift_alone(policy: Retrain, evidence: Evidence) -> bool:
 
 
 def _distrust(policy: Retrain, evidence: Evidence) -> str | None:
-    """Why drift is not to be believed, where nothing but drift speaks for a retrain."""
+    """Why drift cannot be trusted, when it is the only reason for a retrain."""
     if not _is_drift_alone(policy, evidence):
         return None
     if evidence.severe_quality:

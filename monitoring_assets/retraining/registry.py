@@ -75,8 +75,9 @@ class Registry:
         return MlflowClient(tracking_uri=self.tracking_uri, registry_uri=self.tracking_uri)
 
     def _follow_the_folder(self) -> None:
-        """Rewrite where MLflow keeps its files, if the data folder was moved: it stores absolute addresses, and has no call that
-        changes them. A folder without the files is left alone, for they may still lie where the store says."""
+        """If the data folder was moved, rewrite the absolute addresses of MLflow's files, which no call of its client changes. A
+        folder without the files is left alone, for they may still lie where the store says.
+        """
         artifacts = self.data_home / ARTIFACTS
         if not self.store.exists() or not artifacts.exists():
             return
@@ -143,7 +144,7 @@ class Registry:
         return str(self._client.create_experiment(monitor, artifact_location=location))
 
     def _log_model(self, model: Any, sample: pd.DataFrame, experiment_id: str, run_id: str) -> Any:
-        """What mlflow.sklearn.log_model does, through the client."""
+        """The same as mlflow.sklearn.log_model, through the client."""
         from mlflow.entities import LoggedModelOutput
         from mlflow.models import Model, infer_signature
         from mlflow.sklearn import save_model

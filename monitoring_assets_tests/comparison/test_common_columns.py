@@ -103,8 +103,12 @@ def test_a_column_gone_or_new_is_drift_of_the_schema_with_exit_status_1(tmp_path
         assert result.exit_code == 1
         assert "gone from the current table: y" in result.stdout.replace("\n", " ")
         assert "new in it: z" in result.stdout.replace("\n", " ")
-    told = json.loads(result.stdout)
-    assert (told["schema"], told["is_drifted"], told["drifted_features"]) == ({"y": "gone", "z": "new"}, True, ["y", "z"])
+    reported = json.loads(result.stdout)
+    assert (reported["schema"], reported["is_drifted"], reported["drifted_features"]) == (
+        {"y": "gone", "z": "new"},
+        True,
+        ["y", "z"],
+    )
     assert CliRunner().invoke(app, ["drift", str(one), str(other), "--features", "x"]).exit_code == 0
     found = compare(one, other).set_index("feature")
     assert found.loc[["y", "z"], "change"].tolist() == ["gone", "new"]

@@ -1,4 +1,4 @@
-"""Comparing two tables: closed forms, scipy's numbers, quiet at any size, and every kind of bad input told by name."""
+"""Comparing two tables: closed forms, scipy's numbers, quiet at any size, and every kind of bad input named."""
 
 import subprocess
 import sys
@@ -229,7 +229,7 @@ def test_columns_of_one_side_and_nested_ones_are_left_out_and_named() -> None:
 
 def test_contradictory_types_are_reported_together_and_can_be_taken_as_categories() -> None:
     one, other = frame().assign(y=1, t="a"), frame().assign(y="oops", t=pd.Timestamp("2026-01-01"))
-    with pytest.raises(ComparisonImpossible) as told:
+    with pytest.raises(ComparisonImpossible) as reported:
         compare(one, other)
     for part in (
         "2 column(s)",
@@ -237,7 +237,7 @@ def test_contradictory_types_are_reported_together_and_can_be_taken_as_categorie
         "VARCHAR in the current (such as 'oops')",
         "'t'",
     ):
-        assert part in str(told.value)
+        assert part in str(reported.value)
     assert set(compare(one, other, features=["x"])["feature"]) == {"x"}
     found = compare(one, other, categorical=["y", "t"]).set_index("feature")
     assert (found.loc[["y", "t"], "kind"] == "categorical").all()
@@ -281,7 +281,7 @@ def test_files_of_one_side_may_differ_in_type_and_columns(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "told"),
+    ("name", "content", "reported"),
     [
         ("absent.parquet", None, "no file at"), ("*.nothing", None, "no file matches"), ("empty.parquet", b"", "is empty"),
         ("no.parquet", b"hello world", "is not a Parquet file"), ("broken.parquet", b"PAR1 and no more", "cannot be read"),
@@ -290,21 +290,21 @@ def test_files_of_one_side_may_differ_in_type_and_columns(tmp_path: Path) -> Non
         ("latin.csv", "x,c\n1,\u00e9\n".encode("latin-1"), "cannot be read"),
     ],
 )  # fmt: skip
-def test_files_that_cannot_be_read_are_named(tmp_path: Path, name: str, content: bytes | None, told: str) -> None:
+def test_files_that_cannot_be_read_are_named(tmp_path: Path, name: str, content: bytes | None, reported: str) -> None:
     if content is not None:
         (tmp_path / name).write_bytes(content)
-    with pytest.raises(SourceUnreadable, match=told) as error:
+    with pytest.raises(SourceUnreadable, match=reported) as error:
         compare(frame(), tmp_path / name)
     assert str(tmp_path) in str(error.value)
 
 
 def test_arguments_that_make_no_sense_are_reported() -> None:
-    for kwargs, told in (
+    for kwargs, reported in (
         ({"methods": ["pci"]}, "unknown method 'pci'; known: psi"), ({"methods": []}, "no method given"),
         ({"false_alarm_rate": 0}, "false_alarm_rate is 0"), ({"features": {"x": "number"}}, "'x' is to be 'number'"),
         ({"features": []}, "no column in common"),
     ):  # fmt: skip
-        with pytest.raises(ComparisonImpossible, match=told):
+        with pytest.raises(ComparisonImpossible, match=reported):
             compare(frame(), frame(), **kwargs)
     for kwargs in ({"features": ["z"]}, {"weight": "z"}, {"categorical": ["z"]}):
         with pytest.raises(ColumnUnusable, match="no column 'z' in the reference"):

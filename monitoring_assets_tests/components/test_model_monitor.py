@@ -88,9 +88,9 @@ def test_a_variable_that_is_not_set_is_named_instead_of_becoming_the_text_none(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("LOG_FOLDER", raising=False)
-    told = refusal(project(example=example_content(log={"path": "{{ env.LOG_FOLDER }}/{day}.parquet"})))
-    assert "monitor 'example'" in told
-    assert "LOG_FOLDER is not set" in told
+    reported = refusal(project(example=example_content(log={"path": "{{ env.LOG_FOLDER }}/{day}.parquet"})))
+    assert "monitor 'example'" in reported
+    assert "LOG_FOLDER is not set" in reported
 
 
 VALID = """\
@@ -140,18 +140,18 @@ MISTAKES = {
 def test_a_mistake_is_refused_with_monitor_file_line_field_and_what_is_allowed(project: Project, mistake: str) -> None:
     before, after, line, expected = MISTAKES[mistake]
     assert before in VALID
-    told = refusal(project(good=VALID.replace("example", "good"), bad=VALID.replace(before, after)))
-    assert "monitor 'example'" in told
-    assert "monitor 'good'" not in told
-    assert f"defs/bad/defs.yaml:{'' if line is None else line}" in told
+    reported = refusal(project(good=VALID.replace("example", "good"), bad=VALID.replace(before, after)))
+    assert "monitor 'example'" in reported
+    assert "monitor 'good'" not in reported
+    assert f"defs/bad/defs.yaml:{'' if line is None else line}" in reported
     for part in expected:
-        assert part in told
+        assert part in reported
 
 
 def test_all_mistakes_of_a_file_are_reported_at_once(project: Project) -> None:
-    told = refusal(project(bad=VALID.replace("kind: numeric", "kind: number").replace("2026-03-01", "soon")))
-    assert "features.amount.kind" in told
-    assert "start_day" in told
+    reported = refusal(project(bad=VALID.replace("kind: numeric", "kind: number").replace("2026-03-01", "soon")))
+    assert "features.amount.kind" in reported
+    assert "start_day" in reported
 
 
 def test_what_is_valid_without_a_mistake_loads(project: Project) -> None:

@@ -145,15 +145,15 @@ def test_any_file_is_accepted_quarantined_or_named_and_harms_no_other(tmp_path: 
     path = f"{folder.name}/{'*' if is_glob else '{day}'}.{extension}"
     spec = example_spec(tmp_path, log={"path": path if not is_glob or "[" not in path else f"[[]x]/*.{extension}"})
     with example_warehouse(tmp_path, spec) as connection:
-        told = ingest_log(connection, spec, days_between(spec.start_day, DAYS[-1]))
+        reported = ingest_log(connection, spec, days_between(spec.start_day, DAYS[-1]))
         stored = dict(connection.execute("SELECT day, count(*) FROM example.inference_log GROUP BY day").fetchall())
         refused = dict(connection.execute("SELECT day, count(original) FROM example.quarantine GROUP BY day").fetchall())
         accounts = connection.execute("SELECT day, delivered_rows, unreadable FROM example.deliveries").fetchall()
         texts = connection.execute("SELECT count(*) FROM example.quarantine WHERE NOT json_valid(original)").fetchall()
         again = ingest_log(connection, spec, days_between(spec.start_day, DAYS[-1]))
-    # Of a damaged file every row is told the same; in which of its damages a thread ran first is its reason's wording.
+    # Every row of a damaged file gets the same reason; its wording depends on which damage a thread met first.
     assert [replace(day, unreadable=bool(day.unreadable)) for day in again] == [
-        replace(day, unreadable=bool(day.unreadable)) for day in told
+        replace(day, unreadable=bool(day.unreadable)) for day in reported
     ]
     assert texts == [(0,)] or "json" in extension  # DuckDB reads a comma too many, which is delivered as it came
     for day, delivered, unreadable in accounts:

@@ -40,19 +40,19 @@ def connection(tmp_path, spec):
 
 
 def ingest(connection, spec, *days):
-    told = ingest_labels(connection, spec, spec.label, spec.labels, list(days))
+    reported = ingest_labels(connection, spec, spec.label, spec.labels, list(days))
     tables = contents(connection, spec)
     refused = [row for row in tables["quarantine"] if row[1] == "labels" and row[4] is not None]
-    for delivery in told:
+    for delivery in reported:
         assert delivery.accepted_rows == sum(row[0] == delivery.day for row in tables["labels"])
         assert delivery.quarantined_rows == sum(row[0] == delivery.day for row in refused)
-    return told, {prediction: label for _, prediction, label in tables["labels"]}, [row[3] for row in refused]
+    return reported, {prediction: label for _, prediction, label in tables["labels"]}, [row[3] for row in refused]
 
 
 def test_labels_of_predictions_are_accepted_and_doing_it_again_changes_nothing(connection, spec, tmp_path):
     given = write_labels(tmp_path, FIRST)
-    told, stored, refused = ingest(connection, spec, FIRST)
-    assert (told[0].accepted_rows, refused) == (20, [])
+    reported, stored, refused = ingest(connection, spec, FIRST)
+    assert (reported[0].accepted_rows, refused) == (20, [])
     assert stored == dict(zip(given["id"], given["late"], strict=True))
     before = contents(connection, spec)
     ingest(connection, spec, FIRST)
@@ -61,13 +61,13 @@ def test_labels_of_predictions_are_accepted_and_doing_it_again_changes_nothing(c
 
 def test_a_label_without_its_prediction_is_quarantined_and_accepted_once_the_prediction_is_there(connection, spec, tmp_path):
     write_labels(tmp_path, THIRD)
-    told, stored, refused = ingest(connection, spec, THIRD)
-    assert (told[0].reasons, stored) == ({"unknown id": 20}, {})
+    reported, stored, refused = ingest(connection, spec, THIRD)
+    assert (reported[0].reasons, stored) == ({"unknown id": 20}, {})
     assert "unknown id: 2026-03-04-0000 has no prediction on 2026-03-04" in refused
     write_day(tmp_path, THIRD)
     ingest_log(connection, spec, [THIRD])
-    told, stored, refused = ingest(connection, spec, THIRD)
-    assert (told[0].accepted_rows, refused) == (20, [])
+    reported, stored, refused = ingest(connection, spec, THIRD)
+    assert (reported[0].accepted_rows, refused) == (20, [])
 
 
 def test_a_label_does_not_belong_to_the_prediction_of_another_day(connection, spec, tmp_path):
@@ -152,21 +152,21 @@ def test_labels_in_one_file_find_their_day_by_the_time_of_the_prediction(tmp_pat
     write_file(tmp_path / "labels_all.csv", labels)
     with example_warehouse(tmp_path, spec) as connection:
         ingest_log(connection, spec, [FIRST, SECOND])
-        told, stored, _ = ingest(connection, spec, SECOND)
-        assert (told[0].accepted_rows, set(stored)) == (20, set(example_rows(SECOND)["id"]))
-        told, stored, _ = ingest(connection, spec, FIRST, SECOND)
-        assert [d.accepted_rows for d in told] == [20, 20]
+        reported, stored, _ = ingest(connection, spec, SECOND)
+        assert (reported[0].accepted_rows, set(stored)) == (20, set(example_rows(SECOND)["id"]))
+        reported, stored, _ = ingest(connection, spec, FIRST, SECOND)
+        assert [d.accepted_rows for d in reported] == [20, 20]
 
 
 def test_labels_that_have_not_come_yet_are_absent_and_no_fault(connection, spec):
-    told, stored, refused = ingest(connection, spec, FIRST)
-    assert (told[0].is_absent, told[0].delivered_rows, stored, refused) == (True, 0, {}, [])
+    reported, stored, refused = ingest(connection, spec, FIRST)
+    assert (reported[0].is_absent, reported[0].delivered_rows, stored, refused) == (True, 0, {}, [])
 
 
 def test_a_corrupt_file_of_labels_leaves_the_labels_as_they_were(connection, spec, tmp_path):
     write_labels(tmp_path, FIRST)
     before = ingest(connection, spec, FIRST)[1]
     (tmp_path / f"labels/{FIRST}.parquet").write_bytes(b"PAR1....PAR1")
-    told, stored, _ = ingest(connection, spec, FIRST, FIRST + timedelta(days=1))
+    reported, stored, _ = ingest(connection, spec, FIRST, FIRST + timedelta(days=1))
     assert stored == before
-    assert "cannot be read" in str(told[0].unreadable)
+    assert "cannot be read" in str(reported[0].unreadable)

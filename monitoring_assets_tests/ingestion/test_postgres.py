@@ -1,4 +1,4 @@
-"""Laws of a query as a source, on a real PostgreSQL: the day's rows and no others, nothing written, no secret told."""
+"""Laws of a query as a source, on a real PostgreSQL: the day's rows and no others, nothing written, no secret reported."""
 
 import json
 import subprocess
@@ -67,8 +67,8 @@ INSERT = "INSERT INTO predictions VALUES (gen_random_uuid(), '{at}', {amount}, 2
 def ingest(home, days=DAYS, **overrides):
     spec = example_spec(home, **{"log": SOURCE} | overrides)
     with example_warehouse(home, spec) as connection:
-        told = ingest_log(connection, spec, days)
-        return told, contents(connection, spec, "inference_log", "quarantine", "deliveries")
+        reported = ingest_log(connection, spec, days)
+        return reported, contents(connection, spec, "inference_log", "quarantine", "deliveries")
 
 
 def test_a_query_gives_what_parquet_gives(tmp_path, database, address):
@@ -81,8 +81,8 @@ def test_a_query_gives_what_parquet_gives(tmp_path, database, address):
     with dbapi.connect(address) as connection, connection.cursor() as cursor:
         cursor.adbc_ingest("copied", pa.Table.from_pandas(frame, preserve_index=False), mode="replace")
         connection.commit()
-    told, from_query = ingest(tmp_path, log=SOURCE | {"sql": SQL.replace("predictions", "copied")})
-    assert [(d.accepted_rows, d.quarantined_rows) for d in told] == [(20, 0)] * 3
+    reported, from_query = ingest(tmp_path, log=SOURCE | {"sql": SQL.replace("predictions", "copied")})
+    assert [(d.accepted_rows, d.quarantined_rows) for d in reported] == [(20, 0)] * 3
     assert from_query["inference_log"] == ingest(tmp_path / "files", log={"path": "log/{day}.parquet"})[1]["inference_log"]
 
 
@@ -90,8 +90,8 @@ def test_every_common_type_of_a_column_is_read(tmp_path, database):
     database(INSERT.format(at="2026-03-02 12:00-05", amount="12.50"))
     database(INSERT.format(at="2026-03-02 12:00-05", amount="'NaN'"))
     (identifier,), *_ = database("SELECT id::text FROM predictions ORDER BY amount")
-    told, tables = ingest(tmp_path, [FIRST])
-    assert told[0].accepted_rows == 2
+    reported, tables = ingest(tmp_path, [FIRST])
+    assert reported[0].accepted_rows == 2
     row = next(row for row in tables["inference_log"] if row[1] == identifier)
     assert (row[3:]) == (12.5, 2.0, "US", 0.5, "true", "1")
     assert tables["deliveries"][0][-1] == ["note"]
@@ -102,22 +102,22 @@ def test_a_day_is_a_day_of_the_zone_of_the_monitor_also_when_the_clocks_change(t
     for at in ("2026-03-08 04:59:59+00", "2026-03-08 05:00+00", "2026-03-09 03:59:59+00", "2026-03-09 04:00+00"):
         database(INSERT.format(at=at, amount=1))
     days = [pd.Timestamp(f"2026-03-{day:02}").date() for day in (7, 8, 9)]
-    told, _ = ingest(tmp_path, days)
-    assert [(d.accepted_rows, d.quarantined_rows) for d in told] == [(1, 0), (2, 0), (1, 0)]
+    reported, _ = ingest(tmp_path, days)
+    assert [(d.accepted_rows, d.quarantined_rows) for d in reported] == [(1, 0), (2, 0), (1, 0)]
 
 
 def test_times_without_a_zone_are_local_as_in_files(tmp_path, database):
     database(INSERT.format(at="2026-03-02 23:30", amount=1))  # 23:30 in UTC, 18:30 in New York
     local = "(SELECT id, at AT TIME ZONE 'UTC' AS at, amount, items, country, score, predicted, model FROM predictions) p"
     sql = SQL.replace("predictions", local)
-    told, tables = ingest(tmp_path, [FIRST], log=SOURCE | {"sql": sql})
-    assert (told[0].accepted_rows, tables["inference_log"][0][2].isoformat()[:16]) == (1, "2026-03-02T23:30")
+    reported, tables = ingest(tmp_path, [FIRST], log=SOURCE | {"sql": sql})
+    assert (reported[0].accepted_rows, tables["inference_log"][0][2].isoformat()[:16]) == (1, "2026-03-02T23:30")
 
 
 def test_a_row_the_query_gives_for_another_day_is_quarantined_and_never_shows_the_address(tmp_path, database, address):
     database(INSERT.format(at="2026-03-02 12:00-05", amount=1))
-    told, tables = ingest(tmp_path, [SECOND], log=SOURCE | {"sql": "SELECT * FROM predictions WHERE $1 < $2"})
-    assert told[0].reasons == {"wrong day": 1}
+    reported, tables = ingest(tmp_path, [SECOND], log=SOURCE | {"sql": "SELECT * FROM predictions WHERE $1 < $2"})
+    assert reported[0].reasons == {"wrong day": 1}
     (row,) = tables["quarantine"]
     assert row[2] == f"query on EXAMPLE_DB ({SECOND})"
     assert json.loads(row[4])["country"] == "US"
@@ -129,13 +129,13 @@ def test_what_looks_like_sql_in_a_query_or_its_rows_is_never_executed(tmp_path, 
     assert ingest(tmp_path, [FIRST])[1]["inference_log"][0][5] == '"; DROP--'
     for sql in (f"{SQL}; DROP TABLE predictions", "DELETE FROM predictions WHERE at >= $1 AND at < $2 RETURNING *",
                 "WITH gone AS (DELETE FROM predictions RETURNING *) SELECT * FROM gone WHERE at >= $1 AND at < $2"):  # fmt: skip
-        told, _ = ingest(tmp_path, [FIRST], log=SOURCE | {"sql": sql})
-        assert "the query failed" in str(told[0].unreadable)
+        reported, _ = ingest(tmp_path, [FIRST], log=SOURCE | {"sql": sql})
+        assert "the query failed" in str(reported[0].unreadable)
         assert database("SELECT count(*) FROM predictions") == [(1,)]
     writing = "SELECT setval('counter', 7), p.* FROM predictions p WHERE at >= $1 AND at < $2"
     database("CREATE SEQUENCE IF NOT EXISTS counter")
-    told, _ = ingest(tmp_path, [FIRST], log=SOURCE | {"sql": writing})
-    assert "read-only transaction" in str(told[0].unreadable)
+    reported, _ = ingest(tmp_path, [FIRST], log=SOURCE | {"sql": writing})
+    assert "read-only transaction" in str(reported[0].unreadable)
 
 
 @pytest.mark.parametrize("ending", ["", ";", " -- the day's rows"])
@@ -156,18 +156,18 @@ def test_a_query_may_end_as_queries_do(tmp_path, database, ending):
 def test_a_query_that_fails_leaves_its_day_as_it_was_and_says_why(tmp_path, database, address, sql, reason):
     database(INSERT.format(at="2026-03-02 12:00-05", amount=1))
     before = ingest(tmp_path, [FIRST])[1]["inference_log"]
-    told, tables = ingest(tmp_path, [FIRST], log=SOURCE | {"sql": sql})
-    assert reason in str(told[0].unreadable)
+    reported, tables = ingest(tmp_path, [FIRST], log=SOURCE | {"sql": sql})
+    assert reason in str(reported[0].unreadable)
     assert (len(before), tables["inference_log"]) == (1, before)
-    assert_nothing_of(address, str(told) + str(tables))
+    assert_nothing_of(address, str(reported) + str(tables))
 
 
 def test_a_query_that_fails_for_one_day_harms_no_other(tmp_path, database):
     for day in DAYS:
         database(INSERT.format(at=f"{day} 12:00-05", amount=day.day))
     sql = SQL.replace("*", "id, at, 1 / (amount - 3) AS amount, items, country, score, predicted, model")
-    told, _ = ingest(tmp_path, log=SOURCE | {"sql": sql})
-    assert [(d.accepted_rows, d.unreadable is None) for d in told] == [(1, True), (0, False), (1, True)]
+    reported, _ = ingest(tmp_path, log=SOURCE | {"sql": sql})
+    assert [(d.accepted_rows, d.unreadable is None) for d in reported] == [(1, True), (0, False), (1, True)]
 
 
 @pytest.mark.parametrize(
@@ -236,8 +236,8 @@ def accepted(home: Path, source: dict[str, str]) -> int:
         return ingest_log(connection, spec, [FIRST])[0].accepted_rows
 
 
-def assert_nothing_of(address: str, told: str) -> None:
+def assert_nothing_of(address: str, reported: str) -> None:
     """No part of an address that could tell a stranger something."""
     split = urlsplit(address.replace("x7x7x", "1"))
     for part in ("sesame7", "wrong7word", "nodatabase", split.hostname or "127.0.0.1", split.netloc or "-", "monitor:"):
-        assert part not in told
+        assert part not in reported

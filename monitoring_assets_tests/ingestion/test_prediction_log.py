@@ -49,17 +49,18 @@ def ingest(home: Path, spec, days):
 
 def assert_the_account_is_right(connection, deliveries) -> None:
     """What a delivery says is what the tables hold."""
-    for told in deliveries:
-        stored = connection.execute("SELECT count(*) FROM example.inference_log WHERE day = ?", [told.day]).fetchone()
+    for reported in deliveries:
+        stored = connection.execute("SELECT count(*) FROM example.inference_log WHERE day = ?", [reported.day]).fetchone()
         refused = connection.execute(
-            "SELECT count(*) FROM example.quarantine WHERE day = ? AND original IS NOT NULL", [told.day]
+            "SELECT count(*) FROM example.quarantine WHERE day = ? AND original IS NOT NULL", [reported.day]
         ).fetchone()
         account = connection.execute(
-            "SELECT delivered_rows, accepted_rows, quarantined_rows, unreadable FROM example.deliveries WHERE day = ?", [told.day]
+            "SELECT delivered_rows, accepted_rows, quarantined_rows, unreadable FROM example.deliveries WHERE day = ?",
+            [reported.day],
         ).fetchall()
-        assert (told.accepted_rows, told.quarantined_rows) == (stored[0], refused[0])
-        assert account == [(told.delivered_rows, told.accepted_rows, told.quarantined_rows, told.unreadable)]
-        assert sum(told.reasons.values()) == told.quarantined_rows
+        assert (reported.accepted_rows, reported.quarantined_rows) == (stored[0], refused[0])
+        assert account == [(reported.delivered_rows, reported.accepted_rows, reported.quarantined_rows, reported.unreadable)]
+        assert sum(reported.reasons.values()) == reported.quarantined_rows
 
 
 def one_day(tmp_path, frame: pd.DataFrame, **overrides):
@@ -122,9 +123,9 @@ def test_accepted_and_quarantined_rows_are_the_delivered_rows_whatever_comes(
 
     def tables_of(delivered: pd.DataFrame):
         write_day(shared_home, FIRST, frame=delivered, path=path)
-        told = ingest_log(shared_connection, spec, days)
-        assert_the_account_is_right(shared_connection, told)
-        assert sum(d.delivered_rows for d in told) == len(frame)
+        reported = ingest_log(shared_connection, spec, days)
+        assert_the_account_is_right(shared_connection, reported)
+        assert sum(d.delivered_rows for d in reported) == len(frame)
         return contents(shared_connection, spec, *STORED)
 
     try:
@@ -151,7 +152,7 @@ def test_each_broken_rule_is_named_with_its_column_and_value(tmp_path):
     frame.loc[5, "at"] = "2026-03-04 12:00"
     frame["amount"] = frame["amount"].astype("string")
     frame.loc[6, "amount"] = "a lot"
-    told, tables = one_day(tmp_path, frame)
+    reported, tables = one_day(tmp_path, frame)
     assert reasons(tables) == [
         "missing event time: at is NULL",
         "missing id: id is NULL",
@@ -160,8 +161,8 @@ def test_each_broken_rule_is_named_with_its_column_and_value(tmp_path):
         "repeated id: 2026-03-02-0002",
         "wrong day: at is on 2026-03-04",
     ]
-    assert (told.accepted_rows, told.quarantined_rows) == (2, 6)
-    assert told.reasons == dict.fromkeys(
+    assert (reported.accepted_rows, reported.quarantined_rows) == (2, 6)
+    assert reported.reasons == dict.fromkeys(
         ["missing event time", "missing id", "not a number", "not a time", "repeated id", "wrong day"], 1
     )
 
@@ -177,16 +178,16 @@ def test_the_quarantine_holds_the_row_as_delivered_also_of_a_repeated_id(tmp_pat
 def test_an_id_may_come_again_on_another_day(tmp_path):
     for day in (FIRST, SECOND):
         write_day(tmp_path, day, frame=example_rows(day, 2).assign(id=["a", "b"]))
-    told, _ = ingest(tmp_path, example_spec(tmp_path), [FIRST, SECOND])
-    assert [d.accepted_rows for d in told] == [2, 2]
+    reported, _ = ingest(tmp_path, example_spec(tmp_path), [FIRST, SECOND])
+    assert [d.accepted_rows for d in reported] == [2, 2]
 
 
 def test_a_file_delivered_twice_counts_once(tmp_path):
     spec = example_spec(tmp_path, log={"path": "log/*.parquet"})
     for copy in ("a", "b"):
         write_day(tmp_path, FIRST, path=f"log/{copy}.parquet")
-    told, tables = ingest(tmp_path, spec, [FIRST])
-    assert (told[0].accepted_rows, told[0].reasons) == (20, {"repeated id": 20})
+    reported, tables = ingest(tmp_path, spec, [FIRST])
+    assert (reported[0].accepted_rows, reported[0].reasons) == (20, {"repeated id": 20})
     assert {Path(row[2]).name for row in tables["quarantine"]} == {"b.parquet"}
 
 
@@ -196,8 +197,8 @@ def test_a_file_that_changes_after_it_was_read_is_stored_as_it_was_read_and_is_n
     with example_warehouse(tmp_path, spec) as connection:
         with staged_log(spec, [FIRST]) as rows:
             write_day(tmp_path, FIRST, rows=9)
-            (told,) = store(connection, spec, rows)
-        assert (told.accepted_rows, told.quarantined_rows) == (5, 0)
+            (reported,) = store(connection, spec, rows)
+        assert (reported.accepted_rows, reported.quarantined_rows) == (5, 0)
         assert connection.execute("SELECT count(*) FROM example.inference_log").fetchall() == [(5,)]
         later = datetime.now(UTC) + timedelta(days=1)
         assert list(news_of(connection, spec, "inference_log", spec.log, find_files(spec, spec.log), later).changed) == [FIRST]
@@ -300,11 +301,11 @@ def test_a_bad_file_leaves_its_day_as_it_was_and_the_other_days_unharmed(tmp_pat
     spoil, reason = BAD_FILES[kind]
     spoil(tmp_path / f"log/{SECOND}.parquet")
     write_day(tmp_path, THIRD, rows=7)
-    told, after = ingest(tmp_path, spec, DAYS)
-    assert [d.accepted_rows for d in told] == [19, 19, 7]
-    assert [d.unreadable is not None for d in told] == [False, True, False]
-    assert reason in str(told[1].unreadable)
-    assert told[1].is_absent == (kind == "absent")
+    reported, after = ingest(tmp_path, spec, DAYS)
+    assert [d.accepted_rows for d in reported] == [19, 19, 7]
+    assert [d.unreadable is not None for d in reported] == [False, True, False]
+    assert reason in str(reported[1].unreadable)
+    assert reported[1].is_absent == (kind == "absent")
     for name in ("inference_log", "quarantine"):
         rows = [row for row in after[name] if row[0] == SECOND and (name != "quarantine" or row[4])]
         assert rows == [row for row in before[name] if row[0] == SECOND]
@@ -313,17 +314,17 @@ def test_a_bad_file_leaves_its_day_as_it_was_and_the_other_days_unharmed(tmp_pat
     assert ingest(tmp_path, spec, DAYS)[1] == after
     if kind != "a folder":
         write_day(tmp_path, SECOND, rows=4)
-        told, fixed = ingest(tmp_path, spec, DAYS)
-        assert ([d.accepted_rows for d in told], fixed["quarantine"]) == (
+        reported, fixed = ingest(tmp_path, spec, DAYS)
+        assert ([d.accepted_rows for d in reported], fixed["quarantine"]) == (
             [19, 4, 7],
             [r for r in before["quarantine"] if r[0] == FIRST],
         )
 
 
 def test_a_day_that_was_never_readable_is_empty_and_says_why(tmp_path):
-    told, tables = ingest(tmp_path, example_spec(tmp_path), [FIRST])
-    assert (told[0].delivered_rows, told[0].is_absent) == (0, True)
-    assert told[0].unreadable == f"no file at {tmp_path}/log/2026-03-02.parquet"
+    reported, tables = ingest(tmp_path, example_spec(tmp_path), [FIRST])
+    assert (reported[0].delivered_rows, reported[0].is_absent) == (0, True)
+    assert reported[0].unreadable == f"no file at {tmp_path}/log/2026-03-02.parquet"
     assert tables["quarantine"] == []
 
 
@@ -332,8 +333,8 @@ def test_a_glob_without_files_leaves_every_day_as_it_was(tmp_path):
     write_day(tmp_path, FIRST)
     before = ingest(tmp_path, spec, [FIRST])[1]
     shutil.rmtree(tmp_path / "log")
-    told, after = ingest(tmp_path, spec, [FIRST, SECOND])
-    assert [d.is_absent for d in told] == [True, True]
+    reported, after = ingest(tmp_path, spec, [FIRST, SECOND])
+    assert [d.is_absent for d in reported] == [True, True]
     assert after["inference_log"] == before["inference_log"]
 
 
@@ -341,9 +342,9 @@ def test_a_new_bad_file_of_a_glob_warns_on_the_days_it_may_hold(tmp_path):
     spec = example_spec(tmp_path, log={"path": "log/*.parquet"})
     write_day(tmp_path, FIRST)
     (tmp_path / "log/broken.parquet").write_bytes(b"PAR1 half a file")
-    told, tables = ingest(tmp_path, spec, [FIRST])
-    assert (told[0].accepted_rows, told[0].unreadable) == (20, None)
-    assert "broken.parquet: cannot be read" in told[0].warnings[0]
+    reported, tables = ingest(tmp_path, spec, [FIRST])
+    assert (reported[0].accepted_rows, reported[0].unreadable) == (20, None)
+    assert "broken.parquet: cannot be read" in reported[0].warnings[0]
     assert [Path(row[2]).name for row in tables["quarantine"]] == ["broken.parquet"]
 
 
@@ -371,9 +372,9 @@ def test_csv_with_a_header_of_the_columns_needed_is_read(tmp_path, content, acce
     spec = example_spec(tmp_path, log={"path": "log/{day}.csv"})
     (tmp_path / "log").mkdir()
     (tmp_path / f"log/{FIRST}.csv").write_bytes(content.encode())
-    told, _ = ingest(tmp_path, spec, [FIRST])
-    assert told[0].accepted_rows == (accepted or 0)
-    assert (told[0].unreadable is None) == (accepted is not None)
+    reported, _ = ingest(tmp_path, spec, [FIRST])
+    assert reported[0].accepted_rows == (accepted or 0)
+    assert (reported[0].unreadable is None) == (accepted is not None)
 
 
 def test_files_with_other_delimiters_or_column_orders_or_types_are_read_side_by_side(tmp_path):
@@ -418,8 +419,8 @@ def test_an_event_is_on_its_day_in_the_zone_of_the_monitor(tmp_path, moment, day
     at = moment if kind == "text" else pd.Timestamp(moment)
     write_day(tmp_path, FIRST, frame=example_rows(FIRST, 1).assign(at=[at]))
     there = date.fromisoformat(day)
-    told, _ = ingest(tmp_path, spec, [there - timedelta(days=1), there, there + timedelta(days=1)])
-    assert [d.accepted_rows for d in told] == [0, 1, 0]
+    reported, _ = ingest(tmp_path, spec, [there - timedelta(days=1), there, there + timedelta(days=1)])
+    assert [d.accepted_rows for d in reported] == [0, 1, 0]
 
 
 @pytest.mark.slow
@@ -447,8 +448,8 @@ def test_rows_of_a_glob_land_on_the_day_of_their_event_and_undated_ones_on_the_f
     write_file(tmp_path / "log/a/b/mixed.parquet", mixed.sample(frac=1, random_state=1))
     undated = example_rows(FIRST, 2).assign(at="?")
     write_file(tmp_path / "log/undated.parquet", undated)
-    told, tables = ingest(tmp_path, spec, [spec.start_day, *DAYS])
-    assert [(d.accepted_rows, d.quarantined_rows) for d in told] == [(0, 2), (4, 1), (4, 0), (3, 0)]
+    reported, tables = ingest(tmp_path, spec, [spec.start_day, *DAYS])
+    assert [(d.accepted_rows, d.quarantined_rows) for d in reported] == [(0, 2), (4, 1), (4, 0), (3, 0)]
     assert reasons(tables) == ["not a time: at is ?", "not a time: at is ?", "not a time: at is sometime"]
 
 
@@ -459,8 +460,8 @@ def test_several_files_of_one_day_are_its_rows(tmp_path):
     write_file(tmp_path / f"log/dt={FIRST}/b.parquet", frame.iloc[4:])
     assert ingest(tmp_path, spec, [FIRST])[0][0].accepted_rows == 10
     (tmp_path / f"log/dt={FIRST}/b.parquet").write_bytes(b"broken")
-    told, tables = ingest(tmp_path, spec, [FIRST])
-    assert "cannot be read" in str(told[0].unreadable)
+    reported, tables = ingest(tmp_path, spec, [FIRST])
+    assert "cannot be read" in str(reported[0].unreadable)
     assert len(tables["inference_log"]) == 10
 
 
@@ -483,8 +484,8 @@ def test_gzipped_csv_is_read(tmp_path):
 
 @pytest.mark.parametrize("extension", ["parquet", "csv"])
 def test_a_day_with_0_rows_is_a_day(tmp_path, extension):
-    told, tables = one_day(tmp_path, example_rows(FIRST).iloc[:0], log={"path": f"log/{{day}}.{extension}"})
-    assert (told.delivered_rows, told.unreadable) == (0, None)
+    reported, tables = one_day(tmp_path, example_rows(FIRST).iloc[:0], log={"path": f"log/{{day}}.{extension}"})
+    assert (reported.delivered_rows, reported.unreadable) == (0, None)
     assert len(tables["deliveries"]) == 1
 
 
@@ -505,8 +506,8 @@ def test_a_column_may_have_any_name(tmp_path, extension):
     frame.loc[2, ODD] = "bad"
     frame[ODD] = frame[ODD].astype("string")
     overrides = {"features": {name: {"kind": "numeric"} for name in ODD}, "log": {"path": f"log/{{day}}.{extension}"}}
-    told, tables = one_day(tmp_path, frame, **overrides)
-    assert (told.accepted_rows, told.quarantined_rows) == (2, 1)
+    reported, tables = one_day(tmp_path, frame, **overrides)
+    assert (reported.accepted_rows, reported.quarantined_rows) == (2, 1)
     assert [row[3 : 3 + len(ODD)] for row in tables["inference_log"]] == [(1.5,) * len(ODD), (2.5,) * len(ODD)]
     assert json.loads(tables["quarantine"][0][4])['say "x"'] == "bad"
 
@@ -526,8 +527,8 @@ def test_a_column_may_have_any_name(tmp_path, extension):
     ids=["integers", "bytes", "booleans", "decimals", "text", "all missing", "floats"],
 )
 def test_numbers_of_every_type_are_numbers(tmp_path, values, stored):
-    told, tables = one_day(tmp_path, example_rows(FIRST, 3).assign(amount=values))
-    assert told.quarantined_rows == 0
+    reported, tables = one_day(tmp_path, example_rows(FIRST, 3).assign(amount=values))
+    assert reported.quarantined_rows == 0
     assert [row[3] for row in tables["inference_log"]] == stored
 
 
@@ -538,21 +539,21 @@ def test_numbers_of_every_type_are_numbers(tmp_path, values, stored):
     ids=["date", "time", "bytes", "struct", "list", "yes", "blank", "two"],
 )
 def test_what_is_no_number_is_quarantined_row_by_row(tmp_path, value):
-    told, _ = one_day(tmp_path, example_rows(FIRST, 3).assign(amount=pd.Series([value, value, None], dtype="object")))
-    assert (told.accepted_rows, told.reasons) == (1, {"not a number": 2})
+    reported, _ = one_day(tmp_path, example_rows(FIRST, 3).assign(amount=pd.Series([value, value, None], dtype="object")))
+    assert (reported.accepted_rows, reported.reasons) == (1, {"not a number": 2})
 
 
 def test_a_row_that_cannot_say_how_many_it_stands_for_is_quarantined(tmp_path):
     weights = [1.0, 10.0, 0.0, 2.5, None, -1.0, math.inf, -math.inf]
-    told, tables = one_day(tmp_path, example_rows(FIRST, 8).assign(stands_for=weights), sampling_weight="stands_for")
-    assert (told.accepted_rows, told.reasons) == (4, {"not a weight": 4})
+    reported, tables = one_day(tmp_path, example_rows(FIRST, 8).assign(stands_for=weights), sampling_weight="stands_for")
+    assert (reported.accepted_rows, reported.reasons) == (4, {"not a weight": 4})
     assert reasons(tables) == [f"not a weight: stands_for is {shown}" for shown in ("-1.0", "-inf", "NULL", "inf")]
     assert sorted(row[-1] for row in tables["inference_log"]) == [0.0, 1.0, 2.5, 10.0]
 
 
 def test_a_log_without_the_weight_it_declares_is_reported_so(tmp_path):
-    told, tables = one_day(tmp_path, example_rows(FIRST, 3), sampling_weight="stands_for")
-    assert "'stands_for'" in told.unreadable
+    reported, tables = one_day(tmp_path, example_rows(FIRST, 3), sampling_weight="stands_for")
+    assert "'stands_for'" in reported.unreadable
     assert tables["inference_log"] == []
 
 

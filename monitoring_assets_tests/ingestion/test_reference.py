@@ -96,7 +96,7 @@ def test_a_reference_file_without_usable_rows_is_a_missing_baseline(tmp_path, fr
 
 
 @pytest.mark.parametrize(
-    ("spoil", "told"),
+    ("spoil", "reported"),
     [
         (lambda path: path.unlink(), "no file at"),
         (lambda path: path.write_bytes(path.read_bytes()[:500]), "cannot be read"),
@@ -104,10 +104,10 @@ def test_a_reference_file_without_usable_rows_is_a_missing_baseline(tmp_path, fr
     ],
     ids=["absent", "truncated", "without columns"],
 )
-def test_a_reference_file_that_cannot_be_read_is_named_with_the_remedy(tmp_path, spoil, told):
+def test_a_reference_file_that_cannot_be_read_is_named_with_the_remedy(tmp_path, spoil, reported):
     write_reference(tmp_path)
     spoil(tmp_path / "reference.parquet")
-    with pytest.raises(SourceUnreadable, match="Mend the file") as failed:
+    with pytest.raises(SourceUnreadable, match="Correct the file") as failed:
         staged(tmp_path, reference=FILE)
-    assert told in str(failed.value)
+    assert reported in str(failed.value)
     assert "reference.parquet" in str(failed.value)

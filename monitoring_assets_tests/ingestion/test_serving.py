@@ -1,4 +1,4 @@
-"""Laws of what is told about serving: quantiles are numpy's, weights stand for requests, dropped rows are counted by day."""
+"""Laws of the serving figures: quantiles are numpy's, weights stand for requests, dropped rows are counted by day."""
 
 import dagster as dg
 import numpy as np
@@ -42,16 +42,16 @@ def measure(home, frame: pd.DataFrame, days=(FIRST,), **overrides):
     write_day(home, FIRST, frame=frame)
     with example_warehouse(home, spec) as connection:
         ingest_log(connection, spec, list(days))
-        told = measure_serving(connection, spec, list(days))
+        reported = measure_serving(connection, spec, list(days))
         again = measure_serving(connection, spec, list(days))
-        assert told == again
-        assert connection.execute("SELECT count(*) FROM example.serving").fetchone() == (len(told),)
-        return told
+        assert reported == again
+        assert connection.execute("SELECT count(*) FROM example.serving").fetchone() == (len(reported),)
+        return reported
 
 
 def test_a_day_by_hand(tmp_path) -> None:
-    told = measure(tmp_path, served_rows(FIRST, 200, failed=5))
-    assert told[FIRST] == {
+    reported = measure(tmp_path, served_rows(FIRST, 200, failed=5))
+    assert reported[FIRST] == {
         "requests": 200.0, "logged_rows": 200, "errors": 5, "error_rate": 0.025, "latency_p50_ms": 100.0,
         "latency_p95_ms": 190.0, "latency_p99_ms": 198.0, "dropped_rows": 0,
     }  # fmt: skip
@@ -69,22 +69,22 @@ def test_a_weight_counts_like_that_many_requests(tmp_path_factory, rows: list[tu
     frame = example_rows(FIRST, len(rows))
     took, failed, weight = zip(*rows, strict=True)
     frame = frame.assign(took=pd.Series(took, dtype=float), failure=np.where(failed, "boom", ""), weight=weight)
-    told = measure(tmp_path_factory.mktemp("home"), frame, sampling_weight="weight")[FIRST]
-    assert (told["requests"], told["logged_rows"], told["errors"]) == (sum(weight), len(rows), sum(failed))
-    assert told["error_rate"] == pytest.approx(np.dot(failed, weight) / sum(weight))
+    reported = measure(tmp_path_factory.mktemp("home"), frame, sampling_weight="weight")[FIRST]
+    assert (reported["requests"], reported["logged_rows"], reported["errors"]) == (sum(weight), len(rows), sum(failed))
+    assert reported["error_rate"] == pytest.approx(np.dot(failed, weight) / sum(weight))
     repeated = [t for t, _, w in rows if t is not None and np.isfinite(t) for _ in range(w)]
     for share in (50, 95, 99):
         expected = np.percentile(repeated, share, method="inverted_cdf") if repeated else None
-        assert told[f"latency_p{share}_ms"] == expected
+        assert reported[f"latency_p{share}_ms"] == expected
 
 
 def test_dropped_rows_are_reported_also_of_a_day_without_a_row_and_a_damaged_note_by_name(tmp_path) -> None:
     tmp_path /= "prod [eu]"
     for day, name, rows in [(FIRST, "a", 3), (FIRST, "b", 4), (SECOND, "a", 5)]:
         write_dropped(tmp_path / "log", name + str(day), day, rows, "disk full")
-    told = measure(tmp_path, served_rows(FIRST, 10), days=(FIRST, SECOND))
-    assert {day: row["dropped_rows"] for day, row in told.items()} == {FIRST: 7, SECOND: 5}
-    assert (told[SECOND]["logged_rows"], told[SECOND]["error_rate"]) == (0, None)
+    reported = measure(tmp_path, served_rows(FIRST, 10), days=(FIRST, SECOND))
+    assert {day: row["dropped_rows"] for day, row in reported.items()} == {FIRST: 7, SECOND: 5}
+    assert (reported[SECOND]["logged_rows"], reported[SECOND]["error_rate"]) == (0, None)
     (tmp_path / "log" / "_dropped-c.json").write_text("{")
     with pytest.raises(SourceUnreadable, match=r"_dropped-c\.json: a note of dropped rows was expected"):
         measure(tmp_path, served_rows(FIRST, 10))

@@ -39,12 +39,12 @@ DAYS = [FIRST, SECOND, THIRD]
 def ingest(home, days=DAYS, **overrides):
     spec = example_spec(home, **overrides)
     with example_warehouse(home, spec) as connection:
-        told = ingest_log(connection, spec, days)
+        reported = ingest_log(connection, spec, days)
         tables = contents(connection, spec, "inference_log", "quarantine", "deliveries")
-    for delivery in told:
+    for delivery in reported:
         assert delivery.accepted_rows == sum(row[0] == delivery.day for row in tables["inference_log"])
         assert delivery.quarantined_rows == sum(row[0] == delivery.day and row[4] is not None for row in tables["quarantine"])
-    return told, tables
+    return reported, tables
 
 
 @pytest.fixture(scope="module")
@@ -79,8 +79,8 @@ def test_json_lines_give_what_parquet_gives(tmp_path, from_parquet, path):
 def jsonl_day(home, lines: list[str], **overrides):
     (home / "log").mkdir(exist_ok=True)
     (home / f"log/{FIRST}.jsonl").write_text("\n".join(lines))
-    told, tables = ingest(home, [FIRST], log={"path": "log/{day}.jsonl"}, **overrides)
-    return told[0], tables
+    reported, tables = ingest(home, [FIRST], log={"path": "log/{day}.jsonl"}, **overrides)
+    return reported[0], tables
 
 
 def line(**values) -> str:
@@ -91,8 +91,8 @@ def line(**values) -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize("broken", ['{"id": "2"', "hello", "[1, 2]", '"text"', "7", "{'id': 1}", '{"id": 1} x', "=1+1", "\x01{"])
 def test_a_broken_line_of_json_is_quarantined_with_its_text_and_the_others_count(tmp_path, broken):
-    told, tables = jsonl_day(tmp_path, [line(), broken, "", line(id="3"), "  "])
-    assert (told.accepted_rows, told.reasons) == (2, {"broken line": 1})
+    reported, tables = jsonl_day(tmp_path, [line(), broken, "", line(id="3"), "  "])
+    assert (reported.accepted_rows, reported.reasons) == (2, {"broken line": 1})
     assert json.loads(tables["quarantine"][0][4]) == broken
 
 
@@ -109,9 +109,9 @@ def test_values_of_json_are_what_they_would_be_in_parquet(tmp_path):
         {"id": "9", "amount": None, "country": None, "model": 12345678901234567},
         {"id": "x", "amount": float("nan"), "country": {"a": 1}},
     ]
-    told, tables = jsonl_day(tmp_path, [line(**value) for value in values])
+    reported, tables = jsonl_day(tmp_path, [line(**value) for value in values])
     stored = [(row[1], row[3], row[5], row[8]) for row in tables["inference_log"]]
-    assert told.quarantined_rows == 0
+    assert reported.quarantined_rows == 0
     assert stored == [
         ("7", 1000.0, "true", "2.5"),
         ("8", 12.5, "7", "1.0"),
@@ -123,11 +123,11 @@ def test_values_of_json_are_what_they_would_be_in_parquet(tmp_path):
 def test_a_key_that_some_lines_leave_out_is_missing_there_and_one_that_all_leave_out_is_an_error(tmp_path):
     without = json.loads(line(id="2"))
     del without["amount"]
-    told, tables = jsonl_day(tmp_path, [line(), json.dumps(without)])
+    reported, tables = jsonl_day(tmp_path, [line(), json.dumps(without)])
     assert [row[3] for row in tables["inference_log"]] == [1.0, None]
-    told, _ = jsonl_day(tmp_path, [json.dumps(without)])
-    assert "column 'amount' is not in the file; it has 'at', 'country'" in str(told.unreadable)
-    assert told.accepted_rows == 2  # the day keeps what it had
+    reported, _ = jsonl_day(tmp_path, [json.dumps(without)])
+    assert "column 'amount' is not in the file; it has 'at', 'country'" in str(reported.unreadable)
+    assert reported.accepted_rows == 2  # the day keeps what it had
 
 
 @pytest.mark.slow
@@ -136,8 +136,8 @@ def test_a_long_line_and_one_that_is_not_utf8_cost_no_other_line(tmp_path):
     text = "x" * 10_000_000
     raw = [line().encode(), line(id="2", note=text).encode(), b'{"id": "\xff"}', line(id="3", country=text).encode()]
     (tmp_path / f"log/{FIRST}.jsonl").write_bytes(b"\r\n".join(raw))
-    told, tables = ingest(tmp_path, [FIRST], log={"path": "log/{day}.jsonl"})
-    assert (told[0].accepted_rows, told[0].reasons) == (3, {"broken line": 1})
+    reported, tables = ingest(tmp_path, [FIRST], log={"path": "log/{day}.jsonl"})
+    assert (reported[0].accepted_rows, reported[0].reasons) == (3, {"broken line": 1})
     assert [row[3] for row in tables["quarantine"]] == ["broken line: not UTF-8"]
     assert json.loads(tables["quarantine"][0][4]) == '{"id": "\\xff"}'
 
@@ -168,8 +168,8 @@ def test_a_broken_line_of_csv_is_quarantined_with_its_text_and_the_others_count(
     (tmp_path / "log").mkdir()
     content = (HEADER + "".join(rows)).encode()
     (tmp_path / f"log/{FIRST}.{extension}").write_bytes(gzip.compress(content) if extension == "csv.gz" else content)
-    told, tables = ingest(tmp_path, [FIRST], log={"path": f"log/{{day}}.{extension}"})
-    assert (told[0].accepted_rows, told[0].reasons) == (place + 3, {"broken line": 1})
+    reported, tables = ingest(tmp_path, [FIRST], log={"path": f"log/{{day}}.{extension}"})
+    assert (reported[0].accepted_rows, reported[0].reasons) == (place + 3, {"broken line": 1})
     (row,) = tables["quarantine"]
     assert row[3] == "broken line" + reason.removeprefix("1")
     assert json.loads(row[4]) == broken
@@ -183,8 +183,8 @@ def test_a_sound_row_is_the_same_whether_its_neighbours_are_broken_or_not(tmp_pa
     alone = ingest(tmp_path, [FIRST], log={"path": "log/{day}.csv"})[1]["inference_log"]
     with (tmp_path / f"log/{FIRST}.csv").open("a") as file:
         file.write("broken\n")
-    told, tables = ingest(tmp_path, [FIRST], log={"path": "log/{day}.csv"})
-    assert told[0].reasons == {"broken line": 1}
+    reported, tables = ingest(tmp_path, [FIRST], log={"path": "log/{day}.csv"})
+    assert reported[0].reasons == {"broken line": 1}
     assert tables["inference_log"] == alone
 
 
@@ -212,15 +212,15 @@ def test_a_broken_line_of_a_glob_follows_the_first_day_of_its_file(tmp_path):
         write_day(tmp_path, day, rows=3, path="log/{day}.csv")
     with (tmp_path / f"log/{SECOND}.csv").open("a") as file:
         file.write("broken\n")
-    told, _ = ingest(tmp_path, log={"path": "log/*.csv"})
-    assert [(d.accepted_rows, d.quarantined_rows) for d in told] == [(3, 0), (3, 1), (3, 0)]
+    reported, _ = ingest(tmp_path, log={"path": "log/*.csv"})
+    assert [(d.accepted_rows, d.quarantined_rows) for d in reported] == [(3, 0), (3, 1), (3, 0)]
 
 
 def test_a_column_that_stands_twice_in_the_header_is_named(tmp_path):
     (tmp_path / "log").mkdir()
     (tmp_path / f"log/{FIRST}.csv").write_text("id,amount," + HEADER + "1,2," + ROW.format("1"))
-    told, _ = ingest(tmp_path, [FIRST], log={"path": "log/{day}.csv"})
-    assert told[0].unreadable == "column 'id', 'amount' is in the header more than once"
+    reported, _ = ingest(tmp_path, [FIRST], log={"path": "log/{day}.csv"})
+    assert reported[0].unreadable == "column 'id', 'amount' is in the header more than once"
 
 
 # --- columns that come and go, days outside ------------------------------------------------------------------------------
@@ -238,8 +238,8 @@ def test_a_new_column_is_reported_on_the_day_it_comes_and_is_known_from_then_on(
         else:
             write_day(tmp_path, day, frame=frame, path=f"log/{{day}}.{extension}")
     path = f"log/*.{extension}" if is_glob else f"log/{{day}}.{extension}"
-    told, tables = ingest(tmp_path, log={"path": path})
-    assert [d.new_columns for d in told] == [(), ("channel",), ()]
+    reported, tables = ingest(tmp_path, log={"path": path})
+    assert [d.new_columns for d in reported] == [(), ("channel",), ()]
     assert [row[-1] for row in tables["deliveries"]] == [["note"], ["channel", "note"], ["channel"]]
     assert ingest(tmp_path, [SECOND], log={"path": path})[0][0].new_columns == ("channel",)
 
@@ -250,8 +250,8 @@ def test_a_row_dated_outside_the_days_of_the_monitor_is_quarantined_with_its_fil
     frame.loc[0, "at"], frame.loc[1, "at"] = "1999-01-01", "2226-01-01"
     write_day(tmp_path, SECOND, frame=frame)
     write_day(tmp_path, FIRST, frame=example_rows(FIRST, 2).assign(at="epoch"))
-    told, tables = ingest(tmp_path, [date(2026, 3, 1), *DAYS], log={"path": "log/*.parquet"}, end_day=end)
-    assert [(d.accepted_rows, d.quarantined_rows) for d in told] == [(0, 2), (0, 0), (2, 2), (0, 0)]
+    reported, tables = ingest(tmp_path, [date(2026, 3, 1), *DAYS], log={"path": "log/*.parquet"}, end_day=end)
+    assert [(d.accepted_rows, d.quarantined_rows) for d in reported] == [(0, 2), (0, 0), (2, 2), (0, 0)]
     assert sorted({row[3] for row in tables["quarantine"]}) == [
         "outside the monitor's days: at is on 1969-12-31",
         "outside the monitor's days: at is on 1999-01-01",
@@ -292,9 +292,9 @@ def test_a_value_in_the_path_is_decoded_and_hides_no_column_of_the_file(tmp_path
 
 @pytest.mark.parametrize("path", ["s3://bucket/log/{day}.parquet", "https://host.invalid/{day}.csv", "s3://bucket/*.jsonl"])
 def test_an_address_without_the_extension_says_how_to_get_it_and_fetches_nothing(tmp_path, path):
-    told, _ = ingest(tmp_path, [FIRST], log={"path": path})
-    assert "extension httpfs, which is not installed here" in str(told[0].unreadable)
-    assert "INSTALL httpfs" in str(told[0].unreadable)
+    reported, _ = ingest(tmp_path, [FIRST], log={"path": path})
+    assert "extension httpfs, which is not installed here" in str(reported[0].unreadable)
+    assert "INSTALL httpfs" in str(reported[0].unreadable)
 
 
 @pytest.mark.slow
@@ -323,8 +323,8 @@ def test_an_address_is_read_by_duckdb_alone(tmp_path, from_parquet, path, monkey
         assert [d.unreadable for d in ingest_log(connection, spec, DAYS)] == [None] * 3
         assert contents(connection, spec, "inference_log")["inference_log"] == from_parquet
         remote.rm(f"/{tmp_path.name}", recursive=True)
-        told = ingest_log(connection, spec, DAYS)
-        assert all("cannot be read" in str(d.unreadable) and d.accepted_rows == 20 for d in told)
+        reported = ingest_log(connection, spec, DAYS)
+        assert all("cannot be read" in str(d.unreadable) and d.accepted_rows == 20 for d in reported)
 
 
 # --- functions -----------------------------------------------------------------------------------------------------------
@@ -374,8 +374,8 @@ def read_with_faults(day, options):
 
 
 def test_a_row_of_a_function_that_breaks_the_contract_is_quarantined_with_the_name_of_the_function_and_the_day(tmp_path):
-    told, tables = ingest(tmp_path, [FIRST], log={"reader": f"{HERE}.read_with_faults"})
-    assert (told[0].accepted_rows, told[0].reasons) == (1, {"not a number": 1, "wrong day": 1})
+    reported, tables = ingest(tmp_path, [FIRST], log={"reader": f"{HERE}.read_with_faults"})
+    assert (reported[0].accepted_rows, reported[0].reasons) == (1, {"not a number": 1, "wrong day": 1})
     assert {row[2] for row in tables["quarantine"]} == {f"{HERE}.read_with_faults ({FIRST})"}
 
 
@@ -426,8 +426,8 @@ def read_badly(day, options):
 )
 def test_a_function_that_fails_leaves_its_day_as_it_was_and_says_why(tmp_path, how, reason):
     before = ingest(tmp_path, [FIRST], log={"reader": f"{HERE}.read_frame"})[1]["inference_log"]
-    told, tables = ingest(tmp_path, [FIRST], log={"reader": f"{HERE}.read_badly", "options": {"how": how}})
-    assert str(told[0].unreadable).startswith(reason)
+    reported, tables = ingest(tmp_path, [FIRST], log={"reader": f"{HERE}.read_badly", "options": {"how": how}})
+    assert str(reported[0].unreadable).startswith(reason)
     assert tables["inference_log"] == before
 
 
@@ -468,8 +468,8 @@ def test_labels_may_come_from_a_function(tmp_path):
 def test_an_empty_result_is_a_day_without_rows_and_takes_away_what_the_day_had(tmp_path):
     log = {"reader": f"{HERE}.read_some", "options": {"rows": 3}}
     assert ingest(tmp_path, [FIRST], log=log)[0][0].accepted_rows == 3
-    told, tables = ingest(tmp_path, [FIRST], log=log | {"options": {"rows": 0}})
-    assert (told[0].delivered_rows, told[0].unreadable, tables["inference_log"]) == (0, None, [])
+    reported, tables = ingest(tmp_path, [FIRST], log=log | {"options": {"rows": 0}})
+    assert (reported[0].delivered_rows, reported[0].unreadable, tables["inference_log"]) == (0, None, [])
 
 
 def read_some(day, options):
@@ -497,6 +497,6 @@ def read_some(day, options):
 def test_a_source_that_cannot_be_is_refused_with_what_is_allowed(log, says):
     with pytest.raises(ValidationError) as refused:
         example_spec(None, **example_content(log=log))
-    told = "\n".join(error["msg"] for error in refused.value.errors())
-    assert says in told
-    assert "hidden" not in told
+    reported = "\n".join(error["msg"] for error in refused.value.errors())
+    assert says in reported
+    assert "hidden" not in reported

@@ -1,4 +1,4 @@
-"""Finer grids: what crowds in one bin is told apart, and everything adds up to what it was."""
+"""Finer grids: values crowded in one bin are separated, and all counts still add up."""
 
 from collections.abc import Sequence
 from datetime import date, timedelta
@@ -56,7 +56,7 @@ class Log:
         self.connection.execute("INSERT INTO example.inference_log BY NAME SELECT * REPLACE (id::VARCHAR AS id) FROM frame")
 
     def profile(self, *places: int, refine: bool = True) -> "Log":
-        """Profile these days in one run, all unless told otherwise."""
+        """Profile these days in one run, all unless some are named."""
         days, connection, spec = [self.days[place] for place in places] or self.days, self.connection, self.spec
         listed = ", ".join(f"DATE '{day}'" for day in days)
         rows = watched_rows(spec, f"(FROM {table(spec, 'inference_log')} WHERE day IN ({listed}))")

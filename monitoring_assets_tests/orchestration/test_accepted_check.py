@@ -57,9 +57,9 @@ def test_a_day_without_refused_rows_passes_and_tells_which_columns_have_gaps(mon
 def test_180_of_400_rows_refused_are_an_error_that_names_the_column_and_the_command_that_lists_them(
     monitor: DagsterMonitor,
 ) -> None:
-    passed, severity, told = evaluation(monitor, "inference_log", TEXT)
+    passed, severity, reported = evaluation(monitor, "inference_log", TEXT)
     assert (passed, severity) == (False, "ERROR")
-    assert told == (
+    assert reported == (
         "180 of 400 delivered rows refused (45 %; not a number in amount: 180); "
         f"`monitoring-assets quarantine example --day {TEXT} --asset inference_log` lists them"
     )
@@ -71,16 +71,16 @@ def test_180_of_400_rows_refused_are_an_error_that_names_the_column_and_the_comm
 
 
 def test_800_of_1200_repeated_ids_are_an_error_about_the_id(monitor: DagsterMonitor) -> None:
-    passed, severity, told = evaluation(monitor, "inference_log", REPEATED)
+    passed, severity, reported = evaluation(monitor, "inference_log", REPEATED)
     assert (passed, severity) == (False, "ERROR")
-    assert told.startswith("800 of 1200 delivered rows refused (66.7 %; repeated id in id: 800)")
+    assert reported.startswith("800 of 1200 delivered rows refused (66.7 %; repeated id in id: 800)")
 
 
 def test_every_label_refused_is_an_error_on_labels(monitor: DagsterMonitor) -> None:
-    passed, severity, told = evaluation(monitor, "labels", TEXT)
+    passed, severity, reported = evaluation(monitor, "labels", TEXT)
     assert (passed, severity) == (False, "ERROR")
-    assert told.startswith("400 of 400 delivered rows refused (100 %; unknown id in id: 400)")
-    assert f"--day {TEXT} --asset labels" in told
+    assert reported.startswith("400 of 400 delivered rows refused (100 %; unknown id in id: 400)")
+    assert f"--day {TEXT} --asset labels" in reported
     assert evaluation(monitor, "labels", SOUND)[0]
 
 
@@ -100,9 +100,9 @@ def test_3_percent_are_minor_and_a_warning(monitor: DagsterMonitor) -> None:
 def test_a_day_that_was_not_delivered_or_not_read_is_not_judged_and_never_green(
     monitor: DagsterMonitor, asset: str, day: date, why: str
 ) -> None:
-    passed, severity, told = evaluation(monitor, asset, day)
+    passed, severity, reported = evaluation(monitor, asset, day)
     assert (passed, severity) == (False, "WARN")
-    assert told.startswith(why)
+    assert reported.startswith(why)
     assert monitor.check(asset, "accepted", day).evaluation.metadata["severity"].value == "not judged"
 
 

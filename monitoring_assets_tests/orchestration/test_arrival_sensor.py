@@ -177,8 +177,8 @@ def test_a_renamed_file_is_read_again_and_a_vanished_one_is_reported_and_its_row
     assert asked([request]) == [("daily", "03-10", "03-10")]
     succeeded(monitor.launch(request))
     until_quiet(monitor)
-    told = "files of the log are gone, and the rows read from them stay: 2026-03-11"
-    assert monitor.tick(SENSOR).skip_message == told
+    reported = "files of the log are gone, and the rows read from them stay: 2026-03-11"
+    assert monitor.tick(SENSOR).skip_message == reported
     assert monitor.rows("SELECT day, count(*) FROM example.inference_log GROUP BY day ORDER BY day") == [
         (day, 20) for day in DAYS[:2]
     ]

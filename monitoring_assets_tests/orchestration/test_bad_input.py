@@ -110,9 +110,9 @@ def test_a_label_for_an_unknown_id_is_quarantined_and_named(monitor: DagsterMoni
 
 def test_the_only_day_asked_for_fails_and_names_its_file(monitor: DagsterMonitor) -> None:
     before = monitor.tables("inference_log", "drift_scores")
-    told = failure_of(monitor.run_days("daily", MISSING))
-    assert f"{monitor.home}/log/{MISSING}.parquet" in told
-    assert "Correct `log.path`" in told
+    described = failure_of(monitor.run_days("daily", MISSING))
+    assert f"{monitor.home}/log/{MISSING}.parquet" in described
+    assert "Correct `log.path`" in described
     assert monitor.tables("inference_log", "drift_scores") == before
 
 
@@ -125,9 +125,9 @@ def fresh(tmp_path: Path) -> Iterator[DagsterMonitor]:
 
 
 def test_a_missing_baseline_is_a_failure_that_names_the_asset_to_materialise(fresh: DagsterMonitor) -> None:
-    told = failure_of(fresh.run_days("daily", GOOD))
-    assert "BaselineMissing" in told
-    assert "Materialise the asset example/reference_baseline" in told
+    described = failure_of(fresh.run_days("daily", GOOD))
+    assert "BaselineMissing" in described
+    assert "Materialise the asset example/reference_baseline" in described
     assert len(fresh.tables("inference_log")["inference_log"]) == ROWS  # what could be done is done
     assert fresh.tables("profile_grids")["profile_grids"] == []  # and no bins were fitted to a single day
 
@@ -152,8 +152,8 @@ def test_an_expectation_that_does_not_exist_is_named_when_the_baseline_is_made(t
     write_reference(tmp_path, REFERENCE, ROWS)
     wrong = {"expectations": [{"type": "expect_column_maen_to_be_between", "column": "amount"}]}
     with dg.DagsterInstance.ephemeral() as instance:
-        told = failure_of(DagsterMonitor(tmp_path, instance, quality=wrong, **SETTINGS).materialise("reference_baseline"))
-    assert "did you mean expect_column_mean_to_be_between" in told
+        described = failure_of(DagsterMonitor(tmp_path, instance, quality=wrong, **SETTINGS).materialise("reference_baseline"))
+    assert "did you mean expect_column_mean_to_be_between" in described
 
 
 def test_a_held_warehouse_is_waited_for_and_the_run_passes_when_it_is_released(fresh: DagsterMonitor) -> None:
@@ -188,19 +188,19 @@ def test_a_damaged_warehouse_is_a_failure_that_names_the_file_and_the_remedy(fre
     whole = file.read_bytes()
     for damaged in (b"not a warehouse", b"", whole[: len(whole) // 2], whole[:13_000] + bytes(len(whole) - 13_000)):
         file.write_bytes(damaged)
-        told = failure_of(fresh.materialise("reference_baseline"))
-        assert "WarehouseUnusable" in told
-        assert str(file) in told
-        assert "Restore it from a backup, or move it away" in told
+        described = failure_of(fresh.materialise("reference_baseline"))
+        assert "WarehouseUnusable" in described
+        assert str(file) in described
+        assert "Restore it from a backup, or move it away" in described
 
 
 @pytest.mark.parametrize("home", ["a file", "a file/below", "/proc/nowhere", "/sys/not_allowed"])
 def test_an_impossible_home_is_a_failure_that_names_it_and_the_variable(tmp_path: Path, home: str) -> None:
     (tmp_path / "a file").write_text("no folder")
     with dg.DagsterInstance.ephemeral() as instance:
-        told = failure_of(DagsterMonitor(tmp_path / home, instance, **SETTINGS).materialise("reference_baseline"))
-    assert f"WarehouseUnusable: the data folder {tmp_path / home} cannot be made" in told
-    assert "Set MONITORING_ASSETS_HOME" in told
+        described = failure_of(DagsterMonitor(tmp_path / home, instance, **SETTINGS).materialise("reference_baseline"))
+    assert f"WarehouseUnusable: the data folder {tmp_path / home} cannot be made" in described
+    assert "Set MONITORING_ASSETS_HOME" in described
 
 
 @pytest.mark.parametrize(
@@ -211,9 +211,9 @@ def test_a_function_that_is_missing_is_named_when_the_baseline_is_made(tmp_path:
     write_reference(tmp_path, REFERENCE, ROWS)
     named = {"trainer": path} if setting == "trainer" else {"labels": {"reader": path}}
     with dg.DagsterInstance.ephemeral() as instance:
-        told = failure_of(DagsterMonitor(tmp_path, instance, **SETTINGS | named).materialise("reference_baseline"))
-    assert repr(path) in told
-    assert f"has no {path.rpartition('.')[2]!r}" in told
+        described = failure_of(DagsterMonitor(tmp_path, instance, **SETTINGS | named).materialise("reference_baseline"))
+    assert repr(path) in described
+    assert f"has no {path.rpartition('.')[2]!r}" in described
 
 
 def test_a_module_that_is_missing_is_named_when_definitions_load(tmp_path: Path) -> None:

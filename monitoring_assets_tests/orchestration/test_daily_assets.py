@@ -163,8 +163,8 @@ def test_a_drifted_day_names_its_worst_column_and_shows_it_beside_the_baseline(t
 
 def test_each_day_tells_the_baseline_that_judged_it(twins: Twins) -> None:
     by_sequence = dict(twins.ranged.rows("SELECT sequence, baseline_id FROM example.baselines"))
-    told = {day: twins.ranged.metadata("drift_scores", day)["baseline_id"].value for day in DAYS}
-    assert told == {day: by_sequence[1 if day >= UNLABELLED else 0] for day in DAYS}
+    reported = {day: twins.ranged.metadata("drift_scores", day)["baseline_id"].value for day in DAYS}
+    assert reported == {day: by_sequence[1 if day >= UNLABELLED else 0] for day in DAYS}
     assert by_sequence[0] != by_sequence[1]
 
 

@@ -80,8 +80,8 @@ def test_where_the_reference_is_a_range_of_the_log_its_early_labels_do_not_train
         ends = {"dagster/asset_partition_range_start": str(DAYS[0]), "dagster/asset_partition_range_end": str(DAYS[1])}
         succeeded(monitor.materialise("inference_log", "labels", tags=ends))
         succeeded(monitor.materialise("reference_baseline"))
-        told = failure_of(monitor.retrain())
-    assert f"its labels do not count before {DAYS[0] + timedelta(days=DELAY)} is over (label.delay_days: 4)" in told
+        reported = failure_of(monitor.retrain())
+    assert f"its labels do not count before {DAYS[0] + timedelta(days=DELAY)} is over (label.delay_days: 4)" in reported
 
 
 def test_a_day_counts_early_where_the_stated_share_of_its_labels_is_known(monitor: DagsterMonitor) -> None:

@@ -1,4 +1,4 @@
-"""A day on which no column moved but two go together the other way round: found, told by the check, and kept in the tables."""
+"""A day on which no column moved but two go together the other way round: found, named by the check, and kept in the tables."""
 
 from dataclasses import replace
 from datetime import date

@@ -183,8 +183,8 @@ def test_too_few_labels_are_a_failure_that_says_how_many(first_champion: Path, t
     with dg.DagsterInstance.ephemeral() as instance:
         greedy = {"retrain": SETTINGS["retrain"] | {"minimum_training_rows": 10_000, "minimum_gate_rows": 10_000}}
         monitor = DagsterMonitor(_copied(first_champion, tmp_path), instance, **SETTINGS | greedy)
-        told = failure_of(monitor.retrain())
-    assert "NotEnoughLabels: training needs at least 10,000 labelled rows" in told
+        reported = failure_of(monitor.retrain())
+    assert "NotEnoughLabels: training needs at least 10,000 labelled rows" in reported
 
 
 def test_a_model_trained_elsewhere_is_judged_by_what_the_log_says_it_predicted(tmp_path: Path) -> None:
@@ -238,9 +238,9 @@ def test_a_regression_runs_the_loop(tmp_path: Path) -> None:
 def test_a_lost_registry_is_named_and_no_candidate_is_promoted_without_a_gate(monitor: DagsterMonitor) -> None:
     before = monitor.tables("baselines", "retrain_decisions")
     (monitor.home / "mlflow.db").unlink()
-    told = failure_of(monitor.retrain())
-    assert "the warehouse knows version 1 of model 'example' as promoted" in told
-    assert "Restore mlflow.db and mlflow_artifacts/ from a backup" in told
+    reported = failure_of(monitor.retrain())
+    assert "the warehouse knows version 1 of model 'example' as promoted" in reported
+    assert "Restore mlflow.db and mlflow_artifacts/ from a backup" in reported
     assert monitor.tables("baselines", "retrain_decisions") == before
 
 

@@ -99,8 +99,8 @@ def test_labels_are_judged_by_the_predictions_stored_when_they_are_written(tmp_p
         with example_warehouse(tmp_path, spec) as connection:
             ingest_log(connection, spec, [FIRST])
         with Warehouse(tmp_path / "warehouse.duckdb").connect() as connection:
-            (told,) = store_labels(connection, spec, rows)
-    assert (told.accepted_rows, told.quarantined_rows) == (20, 0)
+            (reported,) = store_labels(connection, spec, rows)
+    assert (reported.accepted_rows, reported.quarantined_rows) == (20, 0)
 
 
 def partition(day: date) -> dict[str, str]:

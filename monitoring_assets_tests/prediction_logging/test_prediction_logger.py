@@ -1,4 +1,4 @@
-"""Laws of the prediction logger: serving never waits and never fails, and what becomes of every row can be told."""
+"""Laws of the prediction logger: serving never waits and never fails, and every row is accounted for."""
 
 import asyncio
 import json
@@ -210,9 +210,9 @@ def test_on_a_full_disk_serving_goes_on_and_the_drops_are_reported_once_there_is
         with PredictionLogger(tmp_path / "log", COLUMNS, buffer_rows=200, flush_rows=50, flush_seconds=0.05) as logger:
             log_some(logger, "a", 500)
             assert wait_until(lambda: logger.stats.errors > 1)
-            told = logger.stats
-            assert (told.logged, told.waiting, told.dropped) == (0, 200, 300)
-            assert "No space left" in told.last_error
+            reported = logger.stats
+            assert (reported.logged, reported.waiting, reported.dropped) == (0, 200, 300)
+            assert "No space left" in reported.last_error
             assert not list(tmp_path.glob("log/day=*/*"))
             full.unlink()
             assert wait_until(lambda: dropped(tmp_path / "log") == 300)
@@ -371,9 +371,9 @@ def test_a_tenth_of_the_log_shows_no_drift_with_its_weights_and_much_without(tmp
     with PredictionLogger(tmp_path, COLUMNS, sampling_rate=0.1, always_log=conditions) as logger:
         for a, s in zip(amount.tolist(), score.tolist(), strict=True):
             logger.log({"amount": a}, s)
-    kept, told = rows(tmp_path), logger.stats
-    assert told.logged + told.sampled_out == n
-    assert told.logged == len(kept)
+    kept, reported = rows(tmp_path), logger.stats
+    assert reported.logged + reported.sampled_out == n
+    assert reported.logged == len(kept)
     certain = score >= 0.45
     assert sum(row["sampling_weight"] == 1 for row in kept) == certain.sum()
     # A row is kept with chance 0.1 and then weighs 10, so the sum of weights has a variance of 9 a row: four deviations of it.

@@ -92,12 +92,12 @@ def test_findings_are_stored_replaced_per_day_and_the_same_however_days_are_grou
         again = connection.execute(stored).fetchall()
         assert repr(again) == first
         assert len(again) == len(together)
-        told = connection.execute(
+        reported = connection.execute(
             f"SELECT day, severity, unexpected_count, len(partial_unexpected_list), baseline_id FROM {table(spec, 'quality')} "
             "WHERE kind = 'not_null' AND severity <> 'ok'"
         ).fetchall()
         (baseline_id,) = connection.execute(f"SELECT baseline_id FROM {table(spec, 'baselines')}").fetchone()
-    assert told == [(NEXT, "severe", ROWS, 5, baseline_id)]
+    assert reported == [(NEXT, "severe", ROWS, 5, baseline_id)]
 
 
 def test_rows_that_come_anew_are_not_judged_by_what_was_found_of_the_old_ones(tmp_path):
@@ -177,9 +177,9 @@ def test_any_expectation_is_evaluated_on_each_day_by_its_name(tmp_path):
         findings = [f for f in daily_findings(connection, spec, [DAY, NEXT]) if f.check == "declared"]
     by_day = {day: {f.expectation: f for f in findings if f.day == day} for day in (DAY, NEXT)}
     mean, countries, volume, pair, quantile = (entry["type"] for entry in DECLARED)
-    told = {day: {name: finding.severity for name, finding in found.items()} for day, found in by_day.items()}
-    assert told[DAY] == {mean: "ok", countries: "moderate", volume: "severe", pair: "ok", quantile: "moderate"}
-    assert told[NEXT] == {mean: "minor", countries: "ok", volume: "severe", pair: "ok", quantile: "moderate"}
+    reported = {day: {name: finding.severity for name, finding in found.items()} for day, found in by_day.items()}
+    assert reported[DAY] == {mean: "ok", countries: "moderate", volume: "severe", pair: "ok", quantile: "moderate"}
+    assert reported[NEXT] == {mean: "minor", countries: "ok", volume: "severe", pair: "ok", quantile: "moderate"}
     assert by_day[NEXT][mean].observed == pytest.approx(high["amount"].mean())
     strangers = (related(DAY)["country"] == "JP").sum()
     assert (by_day[DAY][countries].unexpected_count, set(by_day[DAY][countries].partial_unexpected_list)) == (strangers, {"JP"})
@@ -188,7 +188,7 @@ def test_any_expectation_is_evaluated_on_each_day_by_its_name(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("declared", "told"),
+    ("declared", "reported"),
     [
         (
             {"type": "expect_column_maen_to_be_between", "column": "amount"},
@@ -210,12 +210,12 @@ def test_any_expectation_is_evaluated_on_each_day_by_its_name(tmp_path):
         ),
     ],
 )
-def test_an_expectation_that_cannot_be_used_is_an_error_that_names_it_and_never_a_pass(tmp_path, declared, told):
+def test_an_expectation_that_cannot_be_used_is_an_error_that_names_it_and_never_a_pass(tmp_path, declared, reported):
     with judged_monitor(tmp_path, {DAY: related(DAY)}, quality={"expectations": [declared]}) as (connection, spec):
         with pytest.raises(ExpectationUnusable) as refused:
             daily_findings(connection, spec, [DAY])
         assert connection.execute(f"SELECT count(*) FROM {table(spec, 'quality')}").fetchone() == (0,)
-    assert all(part in str(refused.value) for part in told), str(refused.value)
+    assert all(part in str(refused.value) for part in reported), str(refused.value)
 
 
 def flights_warehouse(

@@ -109,11 +109,11 @@ def test_materialising_a_forgotten_day_keeps_what_is_stored_and_says_why(forgetf
     write_labels(forgetful.home, OLD[0], ROWS, frame=example_rows(OLD[0], ROWS)[["id"]].assign(late=1))
     succeeded(forgetful.materialise("daily_profile", "labels", "performance", tags=of_days(OLD[0], KEPT[0])))
     assert stored_of_old_days(forgetful) == before
-    for asset, told in (("daily_profile", "kept_as_stored"), ("performance", "kept_as_stored"), ("labels", "not_read")):
-        said = forgetful.metadata(asset, OLD[0])[told].value
+    for asset, reported in (("daily_profile", "kept_as_stored"), ("performance", "kept_as_stored"), ("labels", "not_read")):
+        said = forgetful.metadata(asset, OLD[0])[reported].value
         assert "raw rows of the day were deleted, as `retain_days` says" in said
         assert "materialise example/inference_log of the day together with this" in said
-        assert told not in forgetful.metadata(asset, KEPT[0])
+        assert reported not in forgetful.metadata(asset, KEPT[0])
 
 
 def test_scoring_a_forgotten_day_again_uses_its_profile_and_says_what_the_rows_would_have_told(forgetful: DagsterMonitor) -> None:
@@ -125,10 +125,10 @@ def test_scoring_a_forgotten_day_again_uses_its_profile_and_says_what_the_rows_w
         "SELECT day, window_days, bool_and(score IS NULL), any_value(reason) FROM example.drift_scores "
         "WHERE feature = '(all features)' AND method = 'pca_reconstruction' GROUP BY ALL ORDER BY ALL"
     )
-    told = {(day, window): reason or "" for day, window, _, reason in together}
+    reported = {(day, window): reason or "" for day, window, _, reason in together}
     # A window with a forgotten day in it is not compared by what is left of it.
     without_rows = {(day, 1) for day in OLD} | {(day, 2) for day in (*OLD, KEPT[0])}
-    assert {place for place, reason in told.items() if "rows of a day in the window were deleted" in reason} == without_rows
+    assert {place for place, reason in reported.items() if "rows of a day in the window were deleted" in reason} == without_rows
     assert {(day, window) for day, window, is_undefined, _ in together if is_undefined} == without_rows
 
 
@@ -142,8 +142,8 @@ def test_a_forgotten_day_whose_source_is_gone_too_keeps_its_profile_and_its_acco
             (forgetful.home / f"log/{day}.parquet").unlink()
         else:
             write_day(forgetful.home, day, frame=example_rows(day, ROWS).assign(latency=1.0)[:0])
-    told = failure_of(forgetful.run_days("daily", OLD[0], OLD[-1]))
-    assert "its stored rows were deleted, as `retain_days` says" in told
+    reported = failure_of(forgetful.run_days("daily", OLD[0], OLD[-1]))
+    assert "its stored rows were deleted, as `retain_days` says" in reported
     succeeded(forgetful.materialise(*ASSETS[1:], tags=of_days(OLD[0], OLD[-1])))
     succeeded(forgetful.run_days("daily", OLD[-1], NEWEST))  # one day of many, as a backfill has it
     kept = ("daily_profile", "labels", "performance", "quality", "serving")
@@ -188,13 +188,13 @@ def test_a_reference_of_forgotten_days_is_not_made_again_from_what_is_left(tmp_p
         succeeded(monitor.run_days("daily", DAYS[0], NEWEST))
         succeeded(monitor.run_days("daily", NEWEST))
         before = monitor.tables("baselines", "baseline_profiles")
-        told = failure_of(monitor.materialise("reference_baseline"))
-        assert f"the raw rows of 1 of its days, the first {DAYS[3]}, were deleted" in told
+        reported = failure_of(monitor.materialise("reference_baseline"))
+        assert f"the raw rows of 1 of its days, the first {DAYS[3]}, were deleted" in reported
         assert monitor.tables("baselines", "baseline_profiles") == before
 
 
 @pytest.mark.parametrize(
-    ("changed", "told"),
+    ("changed", "reported"),
     [
         ({"retain_days": 3}, "a retrain reads label.delay_days + retrain.gate_days + retrain.training_days = 4 days of raw rows"),
         (
@@ -208,8 +208,8 @@ def test_a_reference_of_forgotten_days_is_not_made_again_from_what_is_left(tmp_p
         ({"retain_days": 0}, "greater than or equal to 1"),
     ],
 )
-def test_too_few_days_are_refused_with_what_needs_more(tmp_path: Path, changed: dict[str, Any], told: str) -> None:
-    with pytest.raises(ValueError, match=told.replace("(", r"\(").replace("+", r"\+")):
+def test_too_few_days_are_refused_with_what_needs_more(tmp_path: Path, changed: dict[str, Any], reported: str) -> None:
+    with pytest.raises(ValueError, match=reported.replace("(", r"\(").replace("+", r"\+")):
         example_spec(tmp_path, **SETTINGS | changed)
     assert example_spec(tmp_path, **SETTINGS).minimum_retain_days == 4
 

@@ -165,9 +165,9 @@ def check_accounts(found: Snapshot) -> None:
         accounts = {row[0]: row[2:5] for row in found[f"deliveries of {asset}"]}
         for day in {*stored, *refused, *accounts}:
             delivered, accepted, quarantined = accounts.get(day, (0, 0, 0))
-            told = f"{asset}, {day}: account {accounts.get(day)}, {stored[day]} rows stored, {refused[day]} in quarantine"
-            assert (stored[day], refused[day]) == (accepted, quarantined), told
-            assert accepted + quarantined == delivered, told
+            reported = f"{asset}, {day}: account {accounts.get(day)}, {stored[day]} rows stored, {refused[day]} in quarantine"
+            assert (stored[day], refused[day]) == (accepted, quarantined), reported
+            assert accepted + quarantined == delivered, reported
         repeated = [key for key, times in Counter(row[:2] for row in found[asset]).items() if times > 1]
         assert not repeated, f"{asset} holds more than once: {repeated}"
 
@@ -280,17 +280,17 @@ def disturb(work: Work, number: int, seed: int, folder: Path, tally: Tally) -> I
         process, writes = DayProcess(home, work.steps), Writes(home)
         if dice.random() < 0.7:
             aim, moment = "moment", dice.uniform(0, work.seconds)
-            told = f"after {moment:.3f} s of {work.seconds:.3f}"
+            reported = f"after {moment:.3f} s of {work.seconds:.3f}"
             process.is_alive(moment)
         else:
             aim, chosen = "write", dice.randint(1, work.writes)
-            told = f"at write {chosen} of {work.writes}"
+            reported = f"at write {chosen} of {work.writes}"
             while writes.seen < chosen and writes.await_one(process):
                 pass
         if not process.kill():
             process.succeed()
             tally.too_late += 1
-            yield f"series {number}, {work.name}: done before a kill {told}"
+            yield f"series {number}, {work.name}: done before a kill {reported}"
             break
         wal = _size_and_time(home / "warehouse.duckdb.wal") or (0, 0)
         found = snapshot(home)
@@ -301,7 +301,7 @@ def disturb(work: Work, number: int, seed: int, folder: Path, tally: Tally) -> I
         tally.aims[aim] += 1
         tally.with_wal += wal[0] > 0
         stands = done[-1] if done else "nothing"
-        yield f"series {number}, {work.name}: killed {told}, in {during}; new up to {stands}; write-ahead log {wal[0]:,} bytes"
+        yield f"series {number}, {work.name}: killed {reported}, in {during}; new to {stands}; write-ahead log {wal[0]:,} bytes"
     work.seconds = DayProcess(home, work.steps).succeed()
     found = snapshot(home)
     check_accounts(found)
@@ -314,8 +314,8 @@ def run(works: Sequence[Work], folder: Path, kills: int, seed: int, only: int | 
     tally, number = Tally(), only or 0
     while tally.kills < kills:
         try:
-            for told in disturb(works[(0, 1, 2, 1, 2)[number % 5]], number, seed, folder, tally):
-                print(told, flush=True)
+            for reported in disturb(works[(0, 1, 2, 1, 2)[number % 5]], number, seed, folder, tally):
+                print(reported, flush=True)
         except AssertionError as error:
             error.add_note(f"`--seed {seed} --series {number}` does this series again; what it left is in {folder / 'home'}")
             raise

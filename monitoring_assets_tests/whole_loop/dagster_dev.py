@@ -91,8 +91,8 @@ class DagsterDev:
                 os.killpg(self._process.pid, number)
 
 
-def wait_until(found: Callable[[], T], seconds: float, told: Callable[[], str], every: float = 0.5) -> T:
-    """The first true answer of `found`; fails with what `told` says when there is none in time.
+def wait_until(found: Callable[[], T], seconds: float, reported: Callable[[], str], every: float = 0.5) -> T:
+    """The first true answer of `found`; fails with what `reported` says when there is none in time.
 
     Time is counted in looks, so a machine that stood still for a while does not fail what had no chance to happen.
     """
@@ -101,7 +101,7 @@ def wait_until(found: Callable[[], T], seconds: float, told: Callable[[], str], 
         if answer:
             return answer
         time.sleep(every)
-    raise AssertionError(f"not within {seconds:.0f} s: {told()}")
+    raise AssertionError(f"not within {seconds:.0f} s: {reported()}")
 
 
 def _free_port() -> int:

@@ -76,9 +76,9 @@ class DayProcess:
         """Wait for its end, which must be a success; else what it logged. Returns how long it took in seconds."""
         alive = self.is_alive(seconds)
         self.process.kill()
-        told = self.log.read_text(errors="replace")[-5000:] if self.log.exists() else ""
-        assert not alive, f"not done within {seconds:.0f} s:\n{told}"
-        assert self.process.exitcode == 0, f"the process ended with {self.process.exitcode}:\n{told}"
+        reported = self.log.read_text(errors="replace")[-5000:] if self.log.exists() else ""
+        assert not alive, f"not done within {seconds:.0f} s:\n{reported}"
+        assert self.process.exitcode == 0, f"the process ended with {self.process.exitcode}:\n{reported}"
         return time.perf_counter() - self.started
 
 
@@ -87,9 +87,9 @@ def example_monitor(home: Path, instance: dg.DagsterInstance) -> DagsterMonitor:
 
 
 def _work(home: Path, steps: Sequence[Step], log: Path, tell: Connection) -> None:
-    told = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(told, 1)
-    os.dup2(told, 2)
+    reported = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(reported, 1)
+    os.dup2(reported, 2)
     faulthandler.dump_traceback_later(HANG_SECONDS, repeat=True)
     warnings.simplefilter("ignore")
     with dg.DagsterInstance.ephemeral() as instance:
@@ -103,10 +103,10 @@ def _tell_steps(instance: dg.DagsterInstance, tell: Connection) -> None:
     """From now on say so when a step begins; and say now that everything is ready."""
     handle = instance.handle_new_event
 
-    def told(event: dg.EventLogEntry, **options: Any) -> None:
+    def reported(event: dg.EventLogEntry, **options: Any) -> None:
         if event.dagster_event_type == dg.DagsterEventType.STEP_START:
             tell.send(str(event.step_key).replace("example_", "").strip("_"))
         handle(event, **options)
 
-    instance.handle_new_event = told  # type: ignore[method-assign]
+    instance.handle_new_event = reported  # type: ignore[method-assign]
     tell.send("ready")

@@ -34,7 +34,7 @@ DAY = payments.DRIFTED_DAY.isoformat()
 
 @pytest.fixture(scope="module")
 def drifted(shop: Shop) -> Shop:
-    """The shop after a drifted day was logged, taken in through the webserver, and answered by the daemon."""
+    """The shop after a drifted day was logged, ingested through the webserver, and answered by the daemon."""
     registry = Registry(shop.home)
     payments.serve(shop.spec, registry, [payments.DRIFTED_DAY], shift=3)
     payments.deliver_labels(shop.spec, payments.QUIET_DAYS[-1:])
