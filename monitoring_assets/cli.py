@@ -190,5 +190,29 @@ def compact() -> None:
         typer.echo(f"{done.path}: {size(done.before)} before, {size(done.after)} now")
 
 
+warehouse_app = typer.Typer(no_args_is_help=True, help="Move the warehouse between the DuckDB file and PostgreSQL.")
+app.add_typer(warehouse_app, name="warehouse")
+
+
+@warehouse_app.callback()
+def warehouse() -> None:
+    """Move the warehouse between the DuckDB file and PostgreSQL."""
+
+
+@warehouse_app.command("copy")
+def copy_warehouse(
+    source: Annotated[
+        str, typer.Argument(metavar="FROM", help="Path of a DuckDB file, or variable with a postgresql:// address.")
+    ],
+    target: Annotated[str, typer.Argument(metavar="TO", help="The other of the two.")],
+    replace: Annotated[bool, typer.Option("--replace", help="Delete what the target holds of these monitors.")] = False,
+) -> None:
+    """Copy all monitors from the file into the database, or back. Runs that write meanwhile wait, or are not copied."""
+    from monitoring_assets.shared_warehouse import copying
+
+    with _errors_as_messages():
+        copying.copy_warehouse(source, target, replace=replace, report=typer.echo)
+
+
 if __name__ == "__main__":
     app()

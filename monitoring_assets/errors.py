@@ -53,6 +53,10 @@ class WarehouseMismatch(PermanentError):
     """What the warehouse holds and what the monitor declares contradict each other."""
 
 
+class CopyRefused(PermanentError):
+    """A warehouse cannot be copied as asked; the target is as it was."""
+
+
 class CompactionFailed(PermanentError):
     """The warehouse could not be copied into a smaller file; it is as it was."""
 

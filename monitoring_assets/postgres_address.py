@@ -25,9 +25,13 @@ def address_in(variable: str, refusal: type[Exception], otherwise: str) -> str:
     uri = os.environ.get(variable, "").strip()
     if not uri:
         raise refusal(f"the environment variable {variable} is not set; it must hold a postgresql:// address")
-    if not re.match(r"postgres(ql)?://", uri):
+    if not is_address(uri):
         raise refusal(f"the environment variable {variable} does not hold a postgresql:// address; {otherwise}")
     return uri
+
+
+def is_address(text: str) -> bool:
+    return bool(re.match(r"postgres(ql)?://", text))
 
 
 def refuse_missing_driver(what: str, refusal: type[Exception]) -> NoReturn:

@@ -328,3 +328,18 @@ def replace_days(
     """
     connection.execute(f"DELETE FROM {target} WHERE day IN (SELECT unnest(?::DATE[])) AND {where}", [list(days)])
     connection.execute(f"INSERT INTO {target} BY NAME {rows_sql}")
+
+
+def newest_day(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) -> date | None:
+    """The newest day that has rows in `inference_log`. For it a shared warehouse loads none of them."""
+    if hasattr(connection, "newest_day"):
+        found: date | None = connection.newest_day(spec.name, "inference_log")
+        return found
+    ((newest,),) = connection.execute(f"SELECT max(day) FROM {table(spec, 'inference_log')}").fetchall()
+    return newest
+
+
+def include_rows(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: Sequence[date]) -> None:
+    """Have the rows of these days at hand, which the operation's scope may have left out."""
+    if hasattr(connection, "include_rows"):
+        connection.include_rows(spec.name, days)

@@ -21,7 +21,7 @@ from monitoring_assets.chosen_warehouse import warehouse_in
 from monitoring_assets.ingestion.reference import stage_reference
 from monitoring_assets.monitor_spec import MonitorSpec
 from monitoring_assets.performance.reference_metric import metric_of_reference
-from monitoring_assets.warehouse import ensure_tables
+from monitoring_assets.warehouse import AnyWarehouse, ensure_tables
 
 FIRST = date(2026, 3, 2)
 SECOND, THIRD = date(2026, 3, 3), date(2026, 3, 4)
@@ -121,6 +121,11 @@ def reference_baseline(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec)
     """The first baseline, made as the asset `reference_baseline` makes it."""
     reference = stage_reference(connection, spec)
     return build_reference_baseline(connection, spec, reference, metric_of_reference(connection, spec, reference))
+
+
+def warehouse_of(home: Path) -> AnyWarehouse:
+    """The home's warehouse, in the store that the test is about."""
+    return warehouse_in(home)
 
 
 @contextmanager

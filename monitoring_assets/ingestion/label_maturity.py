@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import duckdb
 
 from monitoring_assets.monitor_spec import Label, MonitorSpec
-from monitoring_assets.warehouse import quoted, table
+from monitoring_assets.warehouse import newest_day, quoted, table
 
 
 def mature_days(label: Label, days: Collection[date], as_of: date, coverage: Mapping[date, float] | None = None) -> list[date]:
@@ -41,8 +41,7 @@ def labels_as_of(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, now: 
     A monitor with an `end_day` is a replay, whose clock is the newest day of its log: it decides as the real year would have.
     A live one goes by the clock, so a log that has stopped does not stop the labels of its last days.
     """
-    ((found,),) = connection.execute(f"SELECT max(day) FROM {table(spec, 'inference_log')}").fetchall()
-    newest: date = found or spec.start_day - timedelta(days=1)
+    newest = newest_day(connection, spec) or spec.start_day - timedelta(days=1)
     if spec.end_day is not None:
         return newest
     yesterday = (now or datetime.now(UTC)).astimezone(ZoneInfo(spec.time_zone)).date() - timedelta(days=1)

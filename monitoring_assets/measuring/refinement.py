@@ -18,7 +18,7 @@ from monitoring_assets.measuring.model_versions import rows_by_version, version_
 from monitoring_assets.measuring.watched import watched_rows
 from monitoring_assets.monitor_spec import MonitorSpec
 from monitoring_assets.sql_text import on_days
-from monitoring_assets.warehouse import quoted, table
+from monitoring_assets.warehouse import include_rows, quoted, table
 
 # A bin is divided when it holds a larger share of a day: the day's distribution function is known no better than that, so neither
 # is its KS distance from another day of its kind.
@@ -181,6 +181,7 @@ def _divide(
     days = connection.execute("SELECT DISTINCT day FROM coarse ORDER BY day").fetchall()
     if not days:
         return
+    include_rows(connection, spec, [day for (day,) in days])
     of_days = f"(SELECT * FROM {rows} WHERE {on_days((day for (day,) in days), 'day::DATE')})"
     segments = list(spec.segments)
     if by_version and refinements[0].column in spec.prediction.watched:

@@ -18,6 +18,7 @@ import duckdb
 from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationTargetMaterializationData
 
 from monitoring_assets.monitor_spec import MonitorSpec, Severity, worst
+from monitoring_assets.orchestration.daily_work import work_on
 from monitoring_assets.orchestration.event_batches import stored_together
 from monitoring_assets.orchestration.metadata import as_table, numbers, verdict_metadata
 from monitoring_assets.orchestration.partitions import daily_partitions, days_of
@@ -96,7 +97,8 @@ def _daily_checks(
     @dg.multi_asset_check(name=f"{spec.name}_{topic}_checks", specs=specs)
     def daily_checks(context: dg.AssetCheckExecutionContext, monitoring_home: MonitoringHome) -> Iterator[dg.AssetCheckResult]:
         days = days_of(context.op_execution_context.partition_keys)
-        with errors_for_dagster(), monitoring_home.connect(spec) as connection:
+        scope = work_on(spec, days, "quality") if topic == "quality" else None  # the other checks only read
+        with errors_for_dagster(), monitoring_home.connect(spec, scope) as connection:
             results = list(evaluate(connection, monitoring_home.located(spec), days))
         if context.op_execution_context.has_partition_key:  # a range of one day is a range all the same
             yield from (_result(key, result) for result in results)

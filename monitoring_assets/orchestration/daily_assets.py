@@ -14,7 +14,7 @@ import dagster as dg
 
 from monitoring_assets.errors import SourceUnreadable
 from monitoring_assets.monitor_spec import MonitorSpec, Source
-from monitoring_assets.orchestration.daily_work import daily_work
+from monitoring_assets.orchestration.daily_work import daily_work, work_on
 from monitoring_assets.orchestration.metadata import (
     ASSET_TAG,
     as_table,
@@ -135,7 +135,8 @@ def _drift_scores(spec: MonitorSpec) -> dg.AssetsDefinition:
 
         begun = time.perf_counter()
         with errors_for_dagster():
-            scored = score_history(lambda: monitoring_home.connect(spec), spec, days_of(context.partition_keys))
+            days = days_of(context.partition_keys)
+            scored = score_history(lambda: monitoring_home.connect(spec, work_on(spec, days, "drift_scores")), spec, days)
         with daily_work(context, monitoring_home, spec, "drift_scores", seconds_before=time.perf_counter() - begun) as (
             connection,
             days,

@@ -1,17 +1,28 @@
 """What every daily asset does around its pure function: open the warehouse, skip days whose raw rows are gone, measure the cost
 and show it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import date
+from datetime import date, timedelta
 
 import dagster as dg
 import duckdb
 
-from monitoring_assets.monitor_spec import MonitorSpec
+from monitoring_assets.monitor_spec import MonitorSpec, days_between
 from monitoring_assets.orchestration.metadata import numbers
 from monitoring_assets.orchestration.partitions import days_of
 from monitoring_assets.orchestration.resources import MonitoringHome, errors_for_dagster
+from monitoring_assets.warehouse import Scope
+
+# Assets that read the rows of their own days and of no other.
+OF_OWN_ROWS = ("inference_log", "labels", "daily_profile")
+
+
+def work_on(spec: MonitorSpec, days: Sequence[date], asset: str) -> Scope:
+    """What an asset does with the warehouse for these days: performance also measures the later windows that hold one of them."""
+    if asset == "performance" and days:
+        days = days_between(min(days), max(days) + timedelta(days=max(spec.performance.windows_days) - 1))
+    return Scope(spec.name, tuple(days), tuple(days) if asset in OF_OWN_ROWS else None)
 
 
 @contextmanager
@@ -33,7 +44,7 @@ def daily_work(
     from monitoring_assets.retention.forgetting import forgotten_days, why_forgotten
 
     days = days_of(context.partition_keys)
-    with errors_for_dagster(), monitoring_home.connect(spec) as connection:
+    with errors_for_dagster(), monitoring_home.connect(spec, work_on(spec, days, asset)) as connection:
         gone = forgotten_days(connection, spec, days) if reads_rows else set()
         for day in sorted(gone):
             context.add_asset_metadata({"kept_as_stored": why_forgotten(spec)}, partition_key=day.isoformat())

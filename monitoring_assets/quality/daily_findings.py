@@ -17,7 +17,7 @@ from monitoring_assets.quality.facts import facts_in_force
 from monitoring_assets.quality.findings import Finding, evaluate_days
 from monitoring_assets.retention.costs import measured_cost
 from monitoring_assets.retention.forgetting import forgotten_days
-from monitoring_assets.warehouse import replace_days, table, transaction
+from monitoring_assets.warehouse import newest_day, replace_days, table, transaction
 
 # Decimals of a stored number: the last bits of a correlation depend on how threads share the rows, what is stored should not.
 DIGITS = 9
@@ -107,8 +107,8 @@ def _age(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: Sequenc
     allowed = spec.quality.maximum_age_hours
     if allowed is None:
         return
-    (newest,) = connection.execute(f"SELECT max(day) FROM {table(spec, 'inference_log')}").fetchall()[0]
-    if newest not in days:
+    newest = newest_day(connection, spec)
+    if newest is None or newest not in days:
         return
     hours = (now - day_end(newest, spec)).total_seconds() / 3600.0
     late = hours > allowed

@@ -74,6 +74,8 @@ def measured_cost(
 def _estimated_bytes_per_row(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, asset: str) -> float | None:
     """The newest measurement. Measuring reads the layout of the whole table, so it is repeated only when the rows have
     doubled."""
+    if hasattr(connection, "stored_sizes"):
+        return bytes_per_row(connection, spec, [asset])[asset]
     ((rows, rows_before, per_row),) = connection.execute(
         f"SELECT (SELECT count(*) FROM {table(spec, asset)}), sum(stored_rows), "
         f"arg_max(stored_bytes / stored_rows, day) FILTER (stored_bytes > 0) FROM {table(spec, 'costs')} WHERE asset = ?",
@@ -104,8 +106,11 @@ def _source_bytes(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, asse
 def bytes_per_row(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, names: Sequence[str]) -> dict[str, float | None]:
     """Bytes per row of each table in the file: the blocks that hold the table, over its rows; None for an empty table.
 
-    Rows deleted since the file was last compacted still take their blocks, so the rows that are left look larger.
+    Rows deleted since the file was last compacted still take their blocks, so the rows that are left look larger. In a shared
+    warehouse it is what the server says a table and its indexes take.
     """
+    if hasattr(connection, "stored_sizes"):
+        return {name: size / rows if rows else None for name, (size, rows) in connection.stored_sizes(spec.name, names).items()}
     with suppress(duckdb.TransactionException):  # rows another transaction writes are not in the file yet; they come next time
         connection.execute("CHECKPOINT")
     ((block_size,),) = connection.execute("SELECT block_size FROM pragma_database_size()").fetchall()

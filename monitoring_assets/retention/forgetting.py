@@ -11,7 +11,7 @@ from datetime import date, timedelta
 import duckdb
 
 from monitoring_assets.monitor_spec import MonitorSpec
-from monitoring_assets.warehouse import table, transaction
+from monitoring_assets.warehouse import newest_day, table, transaction
 
 RAW_TABLES = ("inference_log", "daily_sample", "quarantine")
 
@@ -57,11 +57,8 @@ def forget_rows(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, spared
 def first_day_kept(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, retain_days: int | None = None) -> date | None:
     """The oldest day whose raw rows stay: the newest stored day counts as the first of `retain_days`. None: all stay."""
     retain = retain_days or spec.retain_days
-    newest = connection.execute(f"SELECT max(day) FROM {table(spec, 'inference_log')}").fetchone()
-    if retain is None or newest is None or newest[0] is None:
-        return None
-    kept: date = newest[0] - timedelta(days=retain - 1)
-    return kept
+    newest = newest_day(connection, spec) if retain is not None else None
+    return None if retain is None or newest is None else newest - timedelta(days=retain - 1)
 
 
 def forgotten_days(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: Sequence[date]) -> set[date]:

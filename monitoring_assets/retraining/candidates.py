@@ -28,7 +28,7 @@ from monitoring_assets.retraining.lost_models import require_registry_of_the_cha
 from monitoring_assets.retraining.registry import CHALLENGER, PREVIOUS, RegisteredVersion, Registry
 from monitoring_assets.retraining.training import Candidate, load_trainer, predict, train_candidate
 from monitoring_assets.sql_text import on_days
-from monitoring_assets.warehouse import AnyWarehouse, quoted, table, transaction
+from monitoring_assets.warehouse import AnyWarehouse, newest_day, quoted, table, transaction
 
 
 @dataclass(frozen=True)
@@ -292,5 +292,5 @@ def _verdict(
 
 def _next_day(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) -> date:
     """The first day a new champion can serve: the one after the newest in the log."""
-    found = connection.execute(f"SELECT max(day) FROM {table(spec, 'inference_log')}").fetchone()
-    return found[0] + timedelta(days=1) if found and found[0] else spec.start_day
+    newest = newest_day(connection, spec)
+    return newest + timedelta(days=1) if newest else spec.start_day

@@ -1,7 +1,9 @@
 """The shapes of the tables on the server: read into DuckDB's terms, and brought to what they have become there."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+
+import duckdb
 
 from monitoring_assets.shared_warehouse.columns import checked_name, duckdb_type, postgres_type
 from monitoring_assets.shared_warehouse.server import Session
@@ -39,12 +41,42 @@ def shapes_of(session: Session, monitor: str) -> dict[str, Shape]:
         f"WHERE n.nspname = {literal(monitor)} AND c.relkind IN ('r', 'p') AND a.attnum > 0 AND NOT a.attisdropped "
         "ORDER BY c.relname, a.attnum"
     )
+    return _shapes((name, column, duckdb_type(kind), comment) for name, column, kind, comment in rows)
+
+
+def shapes_in_duckdb(connection: duckdb.DuckDBPyConnection, monitor: str) -> dict[str, Shape]:
+    """The tables of a monitor as they are in a DuckDB database."""
+    rows = connection.execute(
+        "SELECT table_name, column_name, data_type, comment FROM duckdb_columns() WHERE schema_name = ? AND NOT internal "
+        "AND database_name = current_database() ORDER BY table_name, column_index",
+        [monitor],
+    )
+    return _shapes((name, column, kind, comment) for name, column, kind, comment in rows.fetchall())
+
+
+def duckdb_ddl(monitor: str, name: str, shape: Shape, *, with_comments: bool = True) -> Iterator[str]:
+    """The statements that make a table of this shape in DuckDB."""
+    target = f"{quoted(monitor)}.{quoted(name)}"
+    columns = ", ".join(f"{quoted(column)} {kind}" for column, kind in shape.kinds.items())
+    yield f"CREATE SCHEMA IF NOT EXISTS {quoted(monitor)}"
+    yield f"CREATE TABLE {target} ({columns})"
+    if with_comments:
+        yield from duckdb_comments(monitor, name, shape)
+
+
+def duckdb_comments(monitor: str, name: str, shape: Shape) -> Iterator[str]:
+    for column, comment in shape.comments.items():
+        if comment is not None:
+            yield f"COMMENT ON COLUMN {quoted(monitor)}.{quoted(name)}.{quoted(column)} IS {literal(comment)}"
+
+
+def _shapes(columns: Iterable[tuple[str, str, str | None, str | None]]) -> dict[str, Shape]:
     kinds: dict[str, dict[str, str | None]] = {}
     comments: dict[str, dict[str, str | None]] = {}
-    for name, column, kind, comment in rows:
-        kinds.setdefault(name, {})[column] = duckdb_type(kind)
+    for name, column, kind, comment in columns:
+        kinds.setdefault(name, {})[column] = kind
         comments.setdefault(name, {})[column] = comment
-    return {name: Shape(columns, comments[name]) for name, columns in kinds.items()}
+    return {name: Shape(held, comments[name]) for name, held in kinds.items()}
 
 
 def keeps_rows(before: Shape | None, after: Shape) -> bool:

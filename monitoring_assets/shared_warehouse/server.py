@@ -19,11 +19,11 @@ from monitoring_assets.errors import (
     WarehouseUnusable,
 )
 from monitoring_assets.postgres_address import address_in, reason_of_refusal, refuse_missing_driver
+from monitoring_assets.shared_warehouse.choice import VARIABLE
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-VARIABLE = "MONITORING_ASSETS_WAREHOUSE"
 THE_DATABASE = f"the database of the environment variable {VARIABLE}"
 CONNECT_SECONDS = 10
 # Sessions kept open between operations, by address and process: opening one takes longer than most operations use it.
@@ -85,6 +85,13 @@ class Session:
         with self._named(), self.connection.cursor() as cursor:
             cursor.execute(sql)
             return cursor.fetch_arrow_table()
+
+    @contextmanager
+    def stream(self, sql: str) -> "Iterator[pa.RecordBatchReader]":
+        """The rows of a query, as they come."""
+        with self._named(), self.connection.cursor() as cursor:
+            cursor.execute(sql)
+            yield cursor.fetch_record_batch()
 
     def append(self, schema: str, name: str, rows: "pa.Table | pa.RecordBatchReader") -> None:
         with self._named(), self.connection.cursor() as cursor:

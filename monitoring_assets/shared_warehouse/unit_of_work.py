@@ -14,7 +14,16 @@ from typing import Any
 import duckdb
 
 from monitoring_assets.errors import WarehouseMismatch
-from monitoring_assets.shared_warehouse.catalog import Shape, changed_shapes, keeps_rows, monitors_on, shapes_of
+from monitoring_assets.shared_warehouse.catalog import (
+    Shape,
+    changed_shapes,
+    duckdb_comments,
+    duckdb_ddl,
+    keeps_rows,
+    monitors_on,
+    shapes_in_duckdb,
+    shapes_of,
+)
 from monitoring_assets.shared_warehouse.columns import received
 from monitoring_assets.shared_warehouse.server import THE_DATABASE, Session
 from monitoring_assets.sql_text import literal, quoted
@@ -129,6 +138,30 @@ class UnitOfWork:
                     added: Digests = {part: now[part] for part in missing if part in now}
                     self.held[name] = replace(self.held[name], digests=digests | added)
 
+    def newest_day(self, monitor: str, name: str) -> date | None:
+        """The newest day a table has rows of, wherever they are; none is loaded for it."""
+        held, shape = self.held.get((monitor, name)), self._shapes_of(monitor).get(name) if monitor in self.monitors() else None
+        if shape is None or (held and held.has_rows and self.scope.rows is None):
+            found = self.at_work().execute(f"SELECT max(day) FROM {full_name((monitor, name))}").fetchall()
+            return found[0][0]
+        loaded = self.scope.condition(monitor, name) if held and held.has_rows else None
+        beyond = f" WHERE NOT ({loaded})" if loaded and self.scope.rows else ""
+        ((day,),) = self.snapshot.rows(f"SELECT max(day) FROM {full_name((monitor, name))}{beyond}")
+        here = self.at_work().execute(f"SELECT max(day) FROM {full_name((monitor, name))}").fetchall()[0][0] if loaded else None
+        return max((each for each in (day, here) if each is not None), default=None)
+
+    def stored_sizes(self, monitor: str, names: Sequence[str]) -> dict[str, tuple[int, int]]:
+        """What tables take on the server, indexes included, in bytes, and their rows as it last estimated or counted them."""
+        found: dict[str, tuple[int, int]] = {}
+        for name in names:
+            ((size, rows),) = self.snapshot.rows(
+                f"SELECT pg_total_relation_size(oid), CASE WHEN reltuples > 0 THEN reltuples::bigint "
+                f"ELSE (SELECT count(*) FROM {full_name((monitor, name))}) END "
+                f"FROM pg_class WHERE oid = {literal(full_name((monitor, name)))}::regclass"
+            )
+            found[name] = (size, rows)
+        return found
+
     def _control(self, word: str, sql: str) -> Any:
         if word == "BEGIN":
             result = self.duck.execute(sql)
@@ -195,7 +228,7 @@ class UnitOfWork:
     def _mirror(self, name: Name, *, with_comments: bool) -> None:
         """Have an empty table of the same shape, its comments too where they are asked for."""
         shape, held = self._shapes_of(name[0])[name[1]], self.held.get(name)
-        target, statements = full_name(name), []
+        statements: list[str] = []
         if held is None:
             unknown = [column for column, kind in shape.kinds.items() if kind is None]
             if unknown:
@@ -203,14 +236,9 @@ class UnitOfWork:
                     f"{THE_DATABASE}: the columns {unknown} of {'.'.join(name)} are of types that no column of a monitor has. "
                     "Move them to a table of your own."
                 )
-            columns = ", ".join(f"{quoted(column)} {kind}" for column, kind in shape.kinds.items())
-            statements += [f"CREATE SCHEMA IF NOT EXISTS {quoted(name[0])}", f"CREATE TABLE {target} ({columns})"]
+            statements += duckdb_ddl(*name, shape, with_comments=False)
         if with_comments and not (held and held.has_comments):
-            statements += [
-                f"COMMENT ON COLUMN {target}.{quoted(column)} IS {literal(comment)}"
-                for column, comment in shape.comments.items()
-                if comment is not None
-            ]
+            statements += duckdb_comments(*name, shape)
         if statements:
             self.at_work().execute("; ".join(statements))
         held = held or Held()
@@ -256,20 +284,7 @@ class UnitOfWork:
         return shape.part if shape else None
 
     def shape_in_memory(self, name: Name) -> Shape | None:
-        return self._shapes_in_memory(name[0]).get(name[1])
-
-    def _shapes_in_memory(self, monitor: str) -> dict[str, Shape]:
-        rows = self.at_work().execute(
-            "SELECT table_name, column_name, data_type, comment FROM duckdb_columns() WHERE schema_name = ? AND NOT internal "
-            "AND database_name = current_database() ORDER BY table_name, column_index",
-            [monitor],
-        )
-        kinds: dict[str, dict[str, str | None]] = {}
-        comments: dict[str, dict[str, str | None]] = {}
-        for table, column, kind, comment in rows.fetchall():
-            kinds.setdefault(table, {})[column] = kind
-            comments.setdefault(table, {})[column] = comment
-        return {name: Shape(columns, comments[name]) for name, columns in kinds.items()}
+        return shapes_in_duckdb(self.at_work(), name[0]).get(name[1])
 
     def _write_back(self) -> None:
         changes = dict(self._changes())
@@ -313,7 +328,7 @@ class UnitOfWork:
             name: shape
             if name not in known or self.held[monitor, name].has_comments
             else Shape(shape.kinds, known[name].comments)
-            for name, shape in self._shapes_in_memory(monitor).items()
+            for name, shape in shapes_in_duckdb(self.at_work(), monitor).items()
         }
         gone = [name for name in known if (monitor, name) in self.held and name not in after]
         return changed_shapes(known, after, gone)

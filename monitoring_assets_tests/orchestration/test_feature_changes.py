@@ -13,13 +13,14 @@ import pytest
 
 from monitoring_assets.monitor_spec import days_between
 from monitoring_assets.retraining.registry import Registry
-from monitoring_assets.warehouse import Warehouse, ensure_tables
+from monitoring_assets.warehouse import ensure_tables
 from monitoring_assets_tests.dagster_monitor import DagsterMonitor, succeeded
 from monitoring_assets_tests.example_monitor import (
     EXAMPLE,
     example_rows,
     example_spec,
     learnable_labels,
+    warehouse_of,
     write_day,
     write_labels,
     write_reference,
@@ -80,7 +81,7 @@ def run(monitor: DagsterMonitor, first: date, last: date) -> None:
 def changes(home: Path, **features: Any) -> list[str]:
     """What is said when the tables first meet these features; the second time nothing is."""
     spec = example_spec(home, **SETTINGS | {"features": features})
-    with Warehouse(home / "warehouse.duckdb").connect() as connection:
+    with warehouse_of(home).connect() as connection:
         said = ensure_tables(connection, spec)
         assert ensure_tables(connection, spec) == []
     return said
@@ -171,7 +172,7 @@ def test_values_that_cannot_be_converted_are_kept_under_a_stated_name(home: Path
     assert (
         f"{len(DAYS) * ROWS:,} of its values cannot be converted, and all are kept in the column 'country__categorical'" in said
     )
-    with Warehouse(home / "warehouse.duckdb").connect() as connection:
+    with warehouse_of(home).connect() as connection:
         found = connection.execute(
             "SELECT DISTINCT country__categorical, country FROM example.inference_log ORDER BY 1"
         ).fetchall()
