@@ -22,7 +22,8 @@ from monitoring_assets.errors import WarehouseLocked, WarehouseMismatch, Warehou
 from monitoring_assets.feature_changes import change_features
 from monitoring_assets.monitor_spec import MonitorSpec
 from monitoring_assets.sql_text import literal, quoted, table
-from monitoring_assets.warehouse_tables import EARLIER_ROWS, UPGRADES, tables_of
+from monitoring_assets.warehouse_tables import EARLIER_ROWS, UPGRADES, VERSION, VERSION_TABLE, tables_of
+from monitoring_assets.warehouse_version import note_version, stored_version
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -255,8 +256,11 @@ def ensure_tables(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) -> l
     ------
     WarehouseMismatch
         When a column exists with another type, or the file is called like the monitor.
+    WarehouseNewer
+        When a newer version of this package wrote the tables.
     """
     present = _present(connection, spec)
+    is_current = VERSION_TABLE in present and stored_version(connection, spec) == VERSION
     with transaction(connection):
         said = change_features(connection, spec, present)
     if said:
@@ -272,6 +276,9 @@ def ensure_tables(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) -> l
             with transaction(connection):
                 for sql in statements:
                     connection.execute(sql.format(table=table(spec, name)))
+    if not is_current:
+        with transaction(connection):
+            note_version(connection, spec)
     return said
 
 

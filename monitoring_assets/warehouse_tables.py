@@ -4,6 +4,9 @@ means is its comment in the file. How they come into being is `warehouse.py`'s.
 
 from monitoring_assets.monitor_spec import MonitorSpec
 
+# Raised by a change of what is stored that an earlier version of this package would misread. `UPGRADES` bring older tables to it.
+VERSION, VERSION_TABLE = 1, "warehouse_version"
+
 PROFILE_COLUMNS = {
     "day": ("DATE", "day of the predictions, in the monitor's time zone"),
     "segment": (
@@ -36,6 +39,12 @@ PROFILE_COLUMNS = {
 # Tables every monitor has, besides `inference_log` and the samples, whose columns are the monitor's own:
 # name -> column -> (type, meaning).
 TABLES: dict[str, dict[str, tuple[str, str]]] = {
+    "warehouse_version": {
+        "version": (
+            "INTEGER",
+            "version of the tables: a newer monitoring-assets upgrades an older one, never the other way",
+        ),
+    },
     "quarantine": {
         "day": ("DATE", "partition that delivered the row"),
         "asset": ("VARCHAR", "inference_log or labels"),

@@ -1,4 +1,4 @@
-"""Moving a warehouse: from the DuckDB file into PostgreSQL, and back. Tables, rows, their order and comments; no views, no rights.
+"""Moving a warehouse: from the DuckDB file into PostgreSQL, and back: tables, rows and comments, but no views and no rights.
 
 Rows stream through, so memory is bounded. The target is written whole or not at all.
 """
@@ -38,8 +38,8 @@ def copy_warehouse(source: str, target: str, *, replace: bool, report: Report) -
         copy_to_server(Path(source), to_server, replace=replace, report=report)
     else:
         raise CopyRefused(
-            "one end must be a DuckDB file and the other a database: give the file's path, and the name of the environment variable "
-            "that holds the database's address"
+            "one end must be a DuckDB file and the other a database: give the file's path, and the name of the environment "
+            "variable that holds the database's address"
         )
 
 
