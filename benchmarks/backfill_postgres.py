@@ -1,7 +1,7 @@
 """The demo's 306 days backfilled in one run, into the DuckDB file and into PostgreSQL, and whether both hold the same afterwards.
 
 `make demo ARGS=--no-ui` first, then `.venv/bin/python -m benchmarks.backfill_postgres`. Works on copies of the data folder,
-and on a PostgreSQL server of its own on loopback. Seconds are also given as this process's CPU time, for machines that do other things.
+and on a PostgreSQL server of its own on loopback. Seconds come with this process's CPU time, for busy machines.
 """
 
 import os
@@ -12,8 +12,9 @@ import warnings
 from pathlib import Path
 
 from benchmarks.backfill import backfill
-from monitoring_assets.shared_warehouse.choice import VARIABLE, warehouse_in
+from monitoring_assets.chosen_warehouse import warehouse_in
 from monitoring_assets.shared_warehouse.copying import copy_to_file, copy_to_server
+from monitoring_assets.shared_warehouse.server import VARIABLE
 from monitoring_assets.warehouse import AnyWarehouse, Warehouse
 from monitoring_assets_tests.example_monitor import rounded
 from monitoring_assets_tests.postgres_server import running
@@ -53,12 +54,17 @@ def compare(file: AnyWarehouse, back: AnyWarehouse) -> None:
             if name in NOT_COMPARED:
                 continue
             ours, theirs = (
-                sorted(repr(rounded(row)) for row in connection.execute(f"SELECT * FROM flights.{name}").fetchall())
+                sorted(shown(row) for row in connection.execute(f"SELECT * FROM flights.{name}").fetchall())
                 for connection in (here, there)
             )
             if ours != theirs:
                 different.append(f"{name} ({len(set(ours) ^ set(theirs))} rows)")
     print(f"tables that differ: {', '.join(different) or 'none'} of {len(names)}", flush=True)
+
+
+def shown(row: tuple[object, ...]) -> str:
+    """A row with its numbers to twelve digits; files are at the same place in both homes."""
+    return repr(rounded(row)).replace("/postgres/", "/file/")
 
 
 if __name__ == "__main__":

@@ -19,11 +19,11 @@ from monitoring_assets.errors import (
     WarehouseUnusable,
 )
 from monitoring_assets.postgres_address import address_in, reason_of_refusal, refuse_missing_driver
-from monitoring_assets.shared_warehouse.choice import VARIABLE
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+VARIABLE = "MONITORING_ASSETS_WAREHOUSE"
 THE_DATABASE = f"the database of the environment variable {VARIABLE}"
 CONNECT_SECONDS = 10
 # Sessions kept open between operations, by address and process: opening one takes longer than most operations use it.

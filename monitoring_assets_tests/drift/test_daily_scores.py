@@ -153,6 +153,7 @@ def test_only_the_largest_segments_are_judged_and_the_others_are_listed(scoring:
     assert scored.left_out == {QUIET: [smallest]}
 
 
+@pytest.mark.file_only
 def test_other_monitors_write_to_the_warehouse_while_thresholds_are_calibrated(
     scoring: Scoring, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -104,6 +104,7 @@ def test_a_file_that_is_rewritten_in_place_is_seen_when_its_folders_turn_comes(
     assert {SECOND} in found
 
 
+@pytest.mark.file_only
 def test_a_warehouse_that_was_put_in_its_place_reads_everything_again(watched: Watched) -> None:
     watched.look()
     assert watched.look() == (set(), set(DAYS))

@@ -238,6 +238,7 @@ def test_nothing_is_left_of_staged_rows_whatever_happens(tmp_path, monkeypatch):
 # --- the same whatever is asked for together ---------------------------------------------------------------------------
 
 
+@pytest.mark.file_only
 @pytest.mark.slow
 @pytest.mark.parametrize("path", ["log/{day}.parquet", "log/*.csv"])
 def test_days_give_the_same_tables_alone_in_a_range_and_again(tmp_path, path):
@@ -377,6 +378,7 @@ def test_csv_with_a_header_of_the_columns_needed_is_read(tmp_path, content, acce
     assert (reported[0].unreadable is None) == (accepted is not None)
 
 
+@pytest.mark.file_only
 def test_files_with_other_delimiters_or_column_orders_or_types_are_read_side_by_side(tmp_path):
     spec = example_spec(tmp_path, log={"path": "log/{day}.csv"})
     frame = write_day(tmp_path, FIRST, path=spec.log.path)

@@ -307,6 +307,7 @@ def test_without_a_baseline_nothing_is_asked_for_and_the_remedy_is_reported(tmp_
     assert "materialise example/reference_baseline" in tick.skip_message
 
 
+@pytest.mark.file_only
 def test_a_warehouse_that_a_run_holds_is_left_for_the_next_tick(monitor: DagsterMonitor) -> None:
     write_day(monitor.home, DAYS[0])
     monitor.resource = monitor.resource.with_patience(0.2)

@@ -164,6 +164,7 @@ def test_a_held_warehouse_is_waited_for_and_the_run_passes_when_it_is_released(f
         succeeded(patient.materialise("reference_baseline"))
 
 
+@pytest.mark.file_only
 def test_a_run_waits_as_long_as_its_failure_says_and_meanwhile_names_the_process_that_holds_the_file(
     fresh: DagsterMonitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -182,6 +183,7 @@ def test_a_run_waits_as_long_as_its_failure_says_and_meanwhile_names_the_process
     assert str(fresh.home / "warehouse.duckdb") in reported[0]
 
 
+@pytest.mark.file_only
 def test_a_damaged_warehouse_is_a_failure_that_names_the_file_and_the_remedy(fresh: DagsterMonitor) -> None:
     succeeded(fresh.materialise("reference_baseline"))
     file = fresh.home / "warehouse.duckdb"

@@ -248,6 +248,7 @@ def _launch(monitor: DagsterMonitor, request: dg.RunRequest, status: dg.DagsterR
     monitor.run_of(RETRAIN_ASSETS, dict(request.tags), status)
 
 
+@pytest.mark.file_only
 def test_the_warehouse_is_free_after_every_tick(monitor: DagsterMonitor) -> None:
     monitor.tick()
     with Warehouse(monitor.home / "warehouse.duckdb", patience_seconds=0.1).connect() as connection:

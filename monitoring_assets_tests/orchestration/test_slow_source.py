@@ -52,6 +52,7 @@ def slow_labels(day: date, options: Mapping[str, Any]) -> pd.DataFrame:
     return write_labels(Path(options["begun"]).parent / "given", day)
 
 
+@pytest.mark.file_only
 @pytest.mark.parametrize("asset", ["inference_log", "labels"])
 def test_another_process_writes_while_a_slow_reader_reads(tmp_path: Path, asset: str) -> None:
     begun, go_on = tmp_path / "begun", tmp_path / "go_on"
@@ -81,6 +82,7 @@ def test_another_process_writes_while_a_slow_reader_reads(tmp_path: Path, asset:
         assert cost >= LEAST  # reading is part of what the day cost
 
 
+@pytest.mark.file_only
 def test_a_source_that_cannot_be_read_needs_no_warehouse_to_say_so(tmp_path: Path) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         monitor = DagsterMonitor(tmp_path, instance, log={"sql": "SELECT $1, $2", "uri_env": "NO_SUCH_DATABASE"})
@@ -88,6 +90,7 @@ def test_a_source_that_cannot_be_read_needs_no_warehouse_to_say_so(tmp_path: Pat
     assert not (tmp_path / "warehouse.duckdb").exists()
 
 
+@pytest.mark.file_only
 def test_labels_are_judged_by_the_predictions_stored_when_they_are_written(tmp_path: Path) -> None:
     """A day of predictions that arrives while its labels are read is not too late for them."""
     spec = example_spec(tmp_path)

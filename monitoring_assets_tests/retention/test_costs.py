@@ -126,6 +126,7 @@ def test_the_layout_of_a_table_is_read_when_its_rows_have_doubled_and_not_every_
     assert cost[0].stored_bytes == pytest.approx(1000 * exact, rel=0.5)
 
 
+@pytest.mark.file_only
 def test_an_estimate_of_the_bytes_of_a_table_is_what_the_file_grows_by(tmp_path: Path) -> None:
     spec = example_spec(tmp_path)
     path = tmp_path / "warehouse.duckdb"

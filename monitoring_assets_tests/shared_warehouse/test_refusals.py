@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from monitoring_assets.chosen_warehouse import warehouse_in
 from monitoring_assets.errors import CompactionFailed, WarehouseMismatch, WarehouseUnavailable, WarehouseUnusable
 from monitoring_assets.retention.compaction import compact
-from monitoring_assets.shared_warehouse.choice import VARIABLE, warehouse_in
 from monitoring_assets.shared_warehouse.columns import checked_name, postgres_type
-from monitoring_assets.shared_warehouse.server import named
+from monitoring_assets.shared_warehouse.server import VARIABLE, named
 from monitoring_assets.warehouse import Warehouse
 from monitoring_assets_tests.stores import Databases
 

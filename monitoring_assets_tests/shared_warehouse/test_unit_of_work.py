@@ -1,5 +1,5 @@
-"""Laws of the shared warehouse, on a real PostgreSQL: what goes in comes back, a day is replaced whole or not at all, disjoint days
-do not wait for each other, and nobody overwrites what he has not read."""
+"""Laws of the shared warehouse, on a real PostgreSQL: what goes in comes back, a day is replaced whole or not at all, disjoint
+days do not wait for each other, and nobody overwrites what he has not read."""
 
 import math
 import os
@@ -218,7 +218,8 @@ def test_an_operation_killed_while_it_writes_leaves_the_old_days_and_holds_nothi
         "def wait(self):\n    print('written', flush=True)\n    time.sleep(60)\n"
         "Session.commit = wait\nspec = example_spec(Path('.'))\n"
         "with PostgresWarehouse().connect(Scope('example', (FIRST, SECOND))) as c:\n    with transaction(c):\n"
-        "        c.execute('DELETE FROM example.labels')\n        c.execute(\"INSERT INTO example.serving (day) VALUES ('2026-03-02')\")\n"
+        "        c.execute('DELETE FROM example.labels')\n"
+        "        c.execute(\"INSERT INTO example.serving (day) VALUES ('2026-03-02')\")\n"
     )
     with warehouse.connect() as connection:
         connection.execute("DELETE FROM example.serving")
