@@ -19,7 +19,7 @@ from monitoring_assets.warehouse import Scope, ensure_tables, replace_days, tabl
 from monitoring_assets_tests.example_monitor import example_spec
 from monitoring_assets_tests.postgres_server import running
 
-PROCESSES, TURNS, WORK_SECONDS, ROWS = 8, 5, 0.3, 1_000
+PROCESSES, TURNS, WORK_SECONDS, ROWS = 8, 3, 1.0, 1_000
 FIRST = date(2026, 3, 2)
 
 
