@@ -12,7 +12,7 @@ from monitoring_assets_tests.example_monitor import FIRST, SECOND, contents, exa
 from monitoring_assets_tests.stores import Databases
 from monitoring_assets_tests.test_warehouse import columns_of, labels, put_labels
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 ODD_ROWS = "(DATE '2026-03-02', 'x' || chr(0) || chr(26), 'NaN'::DOUBLE), (NULL, NULL, 'inf'::DOUBLE)"
 
 

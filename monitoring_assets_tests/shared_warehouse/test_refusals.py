@@ -49,6 +49,7 @@ def test_a_server_that_is_down_is_transient(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_wrong_password_and_a_missing_database_are_permanent(databases: Databases, monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = databases.uri.replace(SECRET, "wrong-word")
     assert "authentication failed" in refusal(monkeypatch, wrong, WarehouseUnusable)
@@ -57,6 +58,7 @@ def test_a_wrong_password_and_a_missing_database_are_permanent(databases: Databa
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_server_that_only_reads_is_named_when_something_is_to_be_stored(
     databases: Databases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -66,6 +68,7 @@ def test_a_server_that_only_reads_is_named_when_something_is_to_be_stored(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_user_who_may_not_make_schemas_is_told_which_right_is_missing(
     databases: Databases, monkeypatch: pytest.MonkeyPatch
 ) -> None:

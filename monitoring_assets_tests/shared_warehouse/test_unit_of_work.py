@@ -24,7 +24,7 @@ from monitoring_assets_tests.example_monitor import FIRST, SECOND, THIRD, exampl
 from monitoring_assets_tests.stores import Databases
 from monitoring_assets_tests.test_warehouse import labels, put_labels
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 DAYS = [FIRST, SECOND, THIRD]
 
 
