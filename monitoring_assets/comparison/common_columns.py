@@ -83,11 +83,10 @@ def common_columns(
         else:
             chosen.left_out[name] = found
     if contradictions:
-        number = f"{len(contradictions)} columns hold" if len(contradictions) > 1 else "1 column holds"
         raise ComparisonImpossible(
-            f"{number} values of another kind in the current table than in the reference: {'; '.join(contradictions)}. Correct "
-            "the values, name only the columns to compare (`features=`, --features), or compare these as categories "
-            "(`categorical=`, --categorical)"
+            f"{len(contradictions)} column(s) hold values of another kind in the current table than in the reference: "
+            f"{'; '.join(contradictions)}. Correct the values, name only the columns to compare (`features=`, --features), or "
+            "compare these as categories (`categorical=`, --categorical)"
         )
     if chosen.columns:
         chosen.left_out |= {name: f"{why}; name it in `features` (--features) to compare it" for name, (_, why) in labels.items()}
