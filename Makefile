@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 BENCH  := .venv-bench
 ARGS   ?=
 
-.PHONY: setup demo test test-long test-all chaos bench lint lock clean
+.PHONY: setup demo test test-long test-postgres test-all chaos bench lint lock clean
 
 setup: $(STAMP)
 
@@ -29,10 +29,14 @@ test: lint
 	$(PYTEST) -m "not long" $(ARGS)
 
 test-long: setup
-	$(PYTEST) -m long $(ARGS)
+	$(PYTEST) -m "long and not postgres" $(ARGS)
+
+# The tests of the warehouse again, on PostgreSQL.
+test-postgres: setup
+	$(PYTEST) -m postgres $(ARGS)
 
 test-all: lint
-	$(PYTEST) $(ARGS)
+	$(PYTEST) -m "not postgres" $(ARGS)
 
 # The tests do six kills of these hundred.
 chaos: setup

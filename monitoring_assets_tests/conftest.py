@@ -7,7 +7,7 @@ import pytest
 from monitoring_assets_tests import dagster_monitor, example_monitor, postgres_server
 from monitoring_assets_tests.stores import Databases
 
-STORES = ["file", pytest.param("postgres", marks=pytest.mark.long)]
+STORES = ["file", pytest.param("postgres", marks=[pytest.mark.long, pytest.mark.postgres])]
 # A module that imports one of these touches the warehouse.
 TOUCHING = (example_monitor.example_warehouse, dagster_monitor.DagsterMonitor)
 
