@@ -7,7 +7,7 @@ of another kind : values are converted where each of them can be, else kept in a
     the old kind is set aside under that name.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import duckdb
 
@@ -51,7 +51,7 @@ def change_features(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, pr
         kind = spec.log_columns[name]
         stored, comment = log.get(name.casefold(), (None, None))
         if stored is None:
-            said.append(f"feature {name!r} is new: days stored before have it missing, {_until_the_baseline_has_it(spec)}")
+            said.append(f"feature {name!r} is new: days stored before have it missing; {_until_the_baseline_has_it(spec)}")
         elif stored != kind and stored in KIND_OF_TYPE:
             said.append(_change_kind(connection, spec, present, name, stored, kind))
         elif comment and UNASKED in comment:
@@ -64,6 +64,35 @@ def change_features(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, pr
             connection.execute(f"COMMENT ON COLUMN {table(spec, 'inference_log')}.{quoted(column)} IS {meaning}")
             said.append(f"column {column!r} is {UNASKED}: it stays in inference_log, empty from now on, and its history stays")
     return said
+
+
+def record_changes(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, said: Sequence[str]) -> None:
+    """Keep what was said, until an asset has shown it; what waits for that already is not kept twice."""
+    target = table(spec, "feature_changes")
+    for change in said:
+        connection.execute(
+            f"INSERT INTO {target} BY NAME SELECT now() AS changed_at, ?::VARCHAR AS change "
+            f"WHERE NOT EXISTS (FROM {target} WHERE change = ? AND shown_by IS NULL)",
+            [change, change],
+        )
+
+
+def changes_to_show(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, asset: str) -> list[str]:
+    """What was done to features and no asset has shown yet, in order; from now on this asset has."""
+    target = table(spec, "feature_changes")
+    found = connection.execute(f"SELECT change FROM {target} WHERE shown_by IS NULL ORDER BY changed_at, change").fetchall()
+    if found:
+        connection.execute(f"UPDATE {target} SET shown_by = ? WHERE shown_by IS NULL", [asset])
+    return [change for (change,) in found]
+
+
+def changes_so_far(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) -> list[str]:
+    """All that was ever done to features, each with its day in the monitor's time zone, newest first."""
+    day = f"(changed_at AT TIME ZONE '{spec.time_zone}')::DATE"
+    found = connection.execute(
+        f"SELECT {day}, change FROM {table(spec, 'feature_changes')} ORDER BY changed_at DESC, change"
+    ).fetchall()
+    return [f"{day}: {change}" for day, change in found]
 
 
 def _renaming(spec: MonitorSpec, present: Mapping[str, Columns], old: str, new: str) -> Iterator[str]:
@@ -124,9 +153,12 @@ def _change_kind(
         kept = f"{lost:,} of its values cannot be converted, and all are kept in the column {aside!r}"
     return (
         f"feature {name!r} is now {KIND_OF_TYPE[new]}, no longer {KIND_OF_TYPE[old]}: {kept}; its profiles and thresholds are "
-        f"set aside as {aside!r}, and it is {_until_the_baseline_has_it(spec)}"
+        f"set aside as {aside!r}; {_until_the_baseline_has_it(spec)}"
     )
 
 
 def _until_the_baseline_has_it(spec: MonitorSpec) -> str:
-    return f"not judged before {spec.name}/reference_baseline, and {spec.name}/daily_profile of its days, are materialised again"
+    return (
+        "its data quality is monitored at once, and its drift is not judged before the reference has values of it: replace the "
+        f"reference file, or name days of the log that have it, then materialise {spec.name}/reference_baseline"
+    )

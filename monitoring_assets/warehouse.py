@@ -19,7 +19,7 @@ import duckdb
 import tenacity
 
 from monitoring_assets.errors import WarehouseLocked, WarehouseMismatch, WarehouseUnusable
-from monitoring_assets.feature_changes import change_features
+from monitoring_assets.feature_changes import change_features, record_changes
 from monitoring_assets.monitor_spec import MonitorSpec
 from monitoring_assets.sql_text import literal, quoted, table
 from monitoring_assets.warehouse_tables import EARLIER_ROWS, UPGRADES, VERSION, VERSION_TABLE, tables_of
@@ -263,6 +263,10 @@ def ensure_tables(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) -> l
     is_current = VERSION_TABLE in present and stored_version(connection, spec) == VERSION
     with transaction(connection):
         said = change_features(connection, spec, present)
+        if said:
+            for sql in _changes(spec, "feature_changes", tables_of(spec)["feature_changes"], present.get("feature_changes")):
+                connection.execute(sql)
+            record_changes(connection, spec, said)
     if said:
         present = _present(connection, spec)
     changes = [sql for name, columns in tables_of(spec).items() for sql in _changes(spec, name, columns, present.get(name))]

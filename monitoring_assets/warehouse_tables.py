@@ -270,7 +270,15 @@ TABLES: dict[str, dict[str, tuple[str, str]]] = {
         "run_days": ("INTEGER", "days of that run"),
         "source_bytes": ("BIGINT", "size of the local files delivered, of one with several days a share; NULL for other sources"),
         "stored_rows": ("BIGINT", "rows of the day in the asset's table"),
-        "stored_bytes": ("BIGINT", "estimate, after compression: the table's blocks in the file, shared out over its rows"),
+        "stored_bytes": (
+            "BIGINT",
+            "estimate, after compression: blocks of the asset's table, and of those it fills beside it, shared out over rows",
+        ),
+    },
+    "feature_changes": {
+        "changed_at": ("TIMESTAMPTZ", "when the stored history was brought to the features the YAML declares"),
+        "change": ("VARCHAR", "what was done to a feature, in a sentence"),
+        "shown_by": ("VARCHAR", "asset whose materialisation was the first to show it; NULL until then"),
     },
     "retrain_decisions": {
         "decision_id": ("VARCHAR", "digest of the evidence"),

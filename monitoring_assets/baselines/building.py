@@ -29,7 +29,8 @@ def build_reference_baseline(
 
     `metric` is the name and value of how good the reference's own predictions were, where that is known.
     """
-    columns = dict(spec.watched_columns)
+    # Of a feature without a value there is nothing to learn, not even that it is usually missing.
+    columns = {name: kind for name, kind in spec.watched_columns.items() if name not in reference.without_values}
     rows = watched_rows(spec, REFERENCE_ROWS)
     if not reference.has_prediction:
         columns, rows = {name: kind for name, kind in columns.items() if name in spec.features}, REFERENCE_ROWS

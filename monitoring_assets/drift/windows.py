@@ -21,7 +21,7 @@ from monitoring_assets.monitor_spec import Drift, MonitorSpec, ReferenceChoice
 # Decimals of a stored score: far below what any sample can tell, far above what rounding in sums can change.
 DIGITS = 12
 THREADS = 2
-NO_VALUES = "not judged: no values in the reference"
+NO_VALUES = "not judged: the reference has no values of it"
 
 
 def score_days(
@@ -189,7 +189,7 @@ def _reasons(
     """Why there is no score, or why it has no severity (D,); None where it has one. `unjudged` knows the latter."""
     reasons = unjudged.copy()
     if reference is None:
-        reasons[:] = "the baseline does not hold this column or segment"
+        reasons[:] = NO_VALUES
         return reasons
     sides = ((window.effective_rows, window.row_count, ""), (reference.effective_rows, reference.row_count, " in the reference"))
     has_values = reference.counts.sum(axis=-1) > 0

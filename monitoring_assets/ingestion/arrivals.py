@@ -40,6 +40,14 @@ class ArrivedFile:
 
 
 @dataclass(frozen=True)
+class InspectedFile:
+    """A file of a glob, with the days that it holds rows of."""
+
+    file: ArrivedFile
+    days: frozenset[date]
+
+
+@dataclass(frozen=True)
 class News:
     """What is new of a source.
 
@@ -87,23 +95,21 @@ def news_of(
     files: Sequence[ArrivedFile],
     now: datetime,
     skipped: Collection[date] = (),
+    uninspected_files: int = 0,
 ) -> News:
     """Compare the files that are there with what was read.
 
     A day counts when it is over in the monitor's time zone, and all its files have been left alone for `settle_seconds`.
-    `skipped` days, whose files were not listed, are left out.
+    `skipped` days, whose files were not listed, are left out. Of a glob only inspected files are known (`note_inspected`).
     """
     last = last_day_over(spec, now)
-    settle, now_ns = source.settle_seconds * 1e9, now.timestamp() * 1e9
     _register(connection, "present", files)
-    # A time far in the future is a wrong clock, not a writer at work.
-    resting = f"abs({now_ns!r}::DOUBLE - modified_ns) >= {settle!r}"
+    resting = _is_resting(source, now)
     known = f"(FROM {table(spec, 'arrivals')} WHERE asset = '{asset}')"
     if skipped:  # a year of small files is some million rows, of which only those of the other days are read
         others = ({file.day for file in files} | days_read(connection, spec, asset)) - set(skipped)
         concerned = on_days(day for day in others if day)
         known = f"(FROM {table(spec, 'arrivals')} WHERE asset = '{asset}' AND {concerned})"
-    uninspected = 0 if source.is_per_day else _inspect(connection, spec, asset, source, known, resting)
     fresh = (
         f"SELECT day FROM present ANTI JOIN {known} USING (path, day, size_bytes, modified_ns)"
         if source.is_per_day
@@ -120,7 +126,7 @@ def news_of(
     gone = _days(connection, lost)
     digests = digests_of(connection, changed, "present" if source.is_per_day else known)
     connection.unregister("present")
-    return News(digests, [day for day in gone if day not in changed], unsettled_files, uninspected)
+    return News(digests, [day for day in gone if day not in changed], unsettled_files, uninspected_files)
 
 
 def last_day_over(spec: MonitorSpec, now: datetime) -> date:
@@ -182,34 +188,66 @@ def bounds_of(spec: MonitorSpec, days: Sequence[date] = ()) -> Bounds:
     return spec.start_day, spec.end_day or max(tomorrow, *days, spec.start_day)
 
 
-def _inspect(
-    connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, asset: str, source: Source, known: str, resting: str
-) -> int:
-    """Find the days of new and changed files of a glob, and note them as not read. Returns how many files are left."""
+def files_to_inspect(
+    connection: duckdb.DuckDBPyConnection,
+    spec: MonitorSpec,
+    asset: str,
+    source: Source,
+    files: Sequence[ArrivedFile],
+    now: datetime,
+) -> list[ArrivedFile]:
+    """The new and changed files of a glob, whose days are not known before they are opened, the oldest first."""
+    if source.is_per_day:
+        return []
+    _register(connection, "present", files)
     new = connection.execute(
-        f"SELECT path, size_bytes, modified_ns FROM present ANTI JOIN {known} USING (path, size_bytes, modified_ns) "
-        f"WHERE {resting} ORDER BY modified_ns, path"
+        "SELECT path, day, size_bytes, modified_ns FROM present ANTI JOIN "
+        f"(FROM {table(spec, 'arrivals')} WHERE asset = '{asset}') USING (path, size_bytes, modified_ns) "
+        f"WHERE {_is_resting(source, now)} ORDER BY modified_ns, path"
     ).fetchall()
-    until = time.monotonic() + INSPECTION_SECONDS
-    target = table(spec, "arrivals")
-    if new:
+    connection.unregister("present")
+    return [ArrivedFile(*file) for file in new]
+
+
+def inspect(spec: MonitorSpec, source: Source, files: Sequence[ArrivedFile]) -> list[InspectedFile]:
+    """Open files of a glob to find their days, as many as `INSPECTION_SECONDS` allow. The warehouse is not needed."""
+    until, found = time.monotonic() + INSPECTION_SECONDS, list[InspectedFile]()
+    with duckdb.connect() as connection:
         prepare(connection, spec)
-    for place, (path, size, modified) in enumerate(new):
-        if time.monotonic() > until:
-            return len(new) - place
-        # The days it held before are read again too: it may hold fewer rows of them now, or none.
-        days = {
-            day for (day,) in connection.execute(f"SELECT day FROM {known} WHERE path = ? AND day IS NOT NULL", [path]).fetchall()
-        }
-        days |= _days_in(connection, spec, source, path)
-        with transaction(connection):
+        for file in files:
+            if time.monotonic() > until:
+                break
+            found.append(InspectedFile(file, frozenset(_days_in(connection, spec, source, file.path))))
+    return found
+
+
+def note_inspected(
+    connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, asset: str, inspected: Sequence[InspectedFile]
+) -> None:
+    """Keep the days of inspected files, as not read; but for files that a run has read as they are in the meantime."""
+    target = table(spec, "arrivals")
+    with transaction(connection):
+        for each in inspected:
+            path, size, modified = each.file.path, each.file.size_bytes, each.file.modified_ns
+            known = connection.execute(
+                f"SELECT day, size_bytes = ? AND modified_ns = ? FROM {target} WHERE asset = ? AND path = ?",
+                [size, modified, asset, path],
+            ).fetchall()
+            if any(is_as_now for _, is_as_now in known):
+                continue
+            # The days it held before are read again too: it may hold fewer rows of them now, or none.
+            days = each.days | {day for day, _ in known if day is not None}
             connection.execute(f"DELETE FROM {target} WHERE asset = ? AND path = ?", [asset, path])
             connection.execute(
                 f"INSERT INTO {target} BY NAME SELECT ? AS asset, ? AS path, unnest(?::DATE[]) AS day, ? AS size_bytes, "
                 "? AS modified_ns, ? AS is_read",
                 [asset, path, sorted(days) or [None], size, modified, not days],
             )
-    return 0
+
+
+def _is_resting(source: Source, now: datetime) -> str:
+    """SQL for: nobody has written to a file for `settle_seconds`. A time far in the future is a wrong clock, not a writer."""
+    return f"abs({now.timestamp() * 1e9!r}::DOUBLE - modified_ns) >= {source.settle_seconds * 1e9!r}"
 
 
 def _days_in(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, source: Source, path: str) -> set[date]:

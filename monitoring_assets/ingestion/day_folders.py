@@ -15,6 +15,9 @@ from datetime import date, datetime
 from monitoring_assets.ingestion.arrivals import DAY_DIGITS, ArrivedFile, News, find_files, last_day_over
 from monitoring_assets.monitor_spec import MonitorSpec, Source
 
+# How long it may spend on new and changed folders, the newest days first; the rest waits for the next. The first listing of a
+# process is of all its folders, and Dagster ends a tick after 60 s: what was listed so far would be lost.
+LISTING_SECONDS = 15.0
 # How long a listing may spend on folders that have not changed: all of a small log, some days of a large one.
 RELISTING_SECONDS = 0.05
 # A folder that changed this shortly before it was listed may change again within one tick of the disk's clock.
@@ -31,11 +34,13 @@ class SeenFolders:
 
 @dataclass(frozen=True)
 class Listing:
-    """Files that were listed, the days whose folders were not, and the folders listed with their day and time of change."""
+    """Files that were listed, the days whose folders were not, and the folders listed with their day and time of change.
+    `waiting_folders` of those not listed have never been, or have changed since."""
 
     files: list[ArrivedFile]
     skipped: dict[date, str] = field(default_factory=dict)
     folders: Mapping[str, tuple[date, int]] = field(default_factory=dict)
+    waiting_folders: int = 0
 
 
 def list_files(spec: MonitorSpec, source: Source, seen: SeenFolders, now: datetime) -> Listing:
@@ -46,18 +51,26 @@ def list_files(spec: MonitorSpec, source: Source, seen: SeenFolders, now: dateti
     pattern, name = os.path.split(written)
     if "{day}" not in pattern or "{day}" in name or glob.has_magic(pattern.replace("{day}", "")):
         return Listing(find_files(spec, source))
-    begun_ns, until = time.time_ns(), time.monotonic() + RELISTING_SECONDS
+    begun_ns, begun = time.time_ns(), time.monotonic()
     present = _day_folders(spec, pattern, now)
     unchanged = {path for path, (_, modified) in present.items() if seen.modified_ns.get(path) == modified}
-    files = [file for path in present.keys() - unchanged for file in _files_in(path, present[path][0], name)]
+    changed, files = sorted(present.keys() - unchanged, key=lambda path: present[path][0], reverse=True), list[ArrivedFile]()
+    waiting = []
+    for place, path in enumerate(changed):
+        if place and time.monotonic() > begun + LISTING_SECONDS:  # at least one, or there would be no end
+            waiting = changed[place:]
+            break
+        files += _files_in(path, present[path][0], name)
+    until = (time.monotonic() if changed else begun) + RELISTING_SECONDS
     for path in [path for path in seen.modified_ns if path in unchanged]:
         if time.monotonic() > until:
             break
         files += _files_in(path, present[path][0], name)
         unchanged.discard(path)
+    unchanged.update(waiting)
     listed = {path: of for path, of in present.items() if path not in unchanged}
     settled = {path: (day, modified if modified < begun_ns - CLOCK_TICK_NS else -1) for path, (day, modified) in listed.items()}
-    return Listing(files, {present[path][0]: path for path in unchanged}, settled)
+    return Listing(files, {present[path][0]: path for path in unchanged}, settled, len(waiting))
 
 
 def note_seen(seen: SeenFolders, source: Source, listing: Listing, news: News, read: Collection[date], now: datetime) -> None:

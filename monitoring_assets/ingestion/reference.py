@@ -1,5 +1,6 @@
 """The rows of the first reference, from its own file or from a range of the log, as a temporary table."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -22,7 +23,8 @@ REFERENCE_ROWS = "reference_rows"
 class ReferenceRows:
     """What the temporary table `reference_rows` holds: `day`, the features, the sampling weight where the monitor has one, and
     where they exist the prediction column and the label (under their own names). `broken_rows` of a reference file broke the
-    contract and are left out."""
+    contract and are left out. `without_values` are features the monitor was given after its first baseline was made, and of
+    which the reference has no value."""
 
     first_day: date
     last_day: date
@@ -30,6 +32,7 @@ class ReferenceRows:
     broken_rows: int
     has_prediction: bool
     has_label: bool
+    without_values: tuple[str, ...] = ()
 
 
 def stage_reference(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) -> ReferenceRows:
@@ -38,11 +41,12 @@ def stage_reference(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) ->
     Raises
     ------
     SourceUnreadable
-        When the reference file is absent, damaged or lacks a column.
+        When the reference file is absent, damaged or lacks a column, but for a feature that was added since the first baseline.
     BaselineMissing
         When the reference holds no rows.
     """
-    broken = _stage_file(connection, spec) if spec.reference.path else _stage_range(connection, spec)
+    added = _features_added(connection, spec)
+    broken = _stage_file(connection, spec, added) if spec.reference.path else _stage_range(connection, spec)
     columns = [row[0] for row in connection.execute(f"DESCRIBE {REFERENCE_ROWS}").fetchall()]
     found = connection.execute(f"SELECT min(day), max(day), count(*) FROM {REFERENCE_ROWS}").fetchone()
     if found is None or not found[2]:
@@ -50,12 +54,25 @@ def stage_reference(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) ->
         remedy = "" if spec.reference.path else f" Materialise {spec.name}/inference_log for those days first."
         raise BaselineMissing(f"the reference of {spec.name} ({where}) holds no usable rows, of {broken} delivered.{remedy}")
     has_label = spec.label is not None and spec.label.column in columns
-    return ReferenceRows(found[0], found[1], found[2], broken, spec.prediction.column in columns, has_label)
+    counts = connection.execute(
+        "SELECT " + ", ".join(["0", *(f"count({quoted(name)})" for name in added)]) + f" FROM {REFERENCE_ROWS}"
+    )
+    empty = tuple(name for name, count in zip(added, counts.fetchall()[0][1:], strict=True) if not count)
+    return ReferenceRows(found[0], found[1], found[2], broken, spec.prediction.column in columns, has_label, empty)
 
 
-def _stage_file(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) -> int:
-    needed = [spec.id, spec.event_time, *spec.features]
-    wanted = [*needed, spec.prediction.column, spec.sampling_weight]
+def _features_added(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) -> list[str]:
+    """The features that the first baseline does not hold; none while there is no baseline."""
+    held = connection.execute(
+        f"SELECT DISTINCT feature FROM {table(spec, 'baseline_profiles')} "
+        f"WHERE baseline_id IN (SELECT baseline_id FROM {table(spec, 'baselines')} WHERE sequence = 0)"
+    ).fetchall()
+    return [name for name in spec.features if (name,) not in held] if held else []
+
+
+def _stage_file(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, added: Sequence[str]) -> int:
+    needed = [spec.id, spec.event_time, *(name for name in spec.features if name not in added)]
+    wanted = [*needed, *added, spec.prediction.column, spec.sampling_weight]
     types = {name: kind for name, kind in spec.log_columns.items() if name in wanted}
     if spec.label is not None:
         types[spec.label.column] = spec.label_type
@@ -70,6 +87,7 @@ def _stage_file(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) -> int
     key, columns = quoted(spec.id), [quoted(name) for name in present]
     if spec.sampling_weight and spec.sampling_weight not in present:
         columns.append(f"1.0::DOUBLE AS {quoted(spec.sampling_weight)}")
+    columns += [f"NULL::{spec.log_columns[name]} AS {quoted(name)}" for name in added if name not in present]
     rules = {**weight_rules(spec), **({spec.label.column: RULES[spec.task]} if spec.label else {})}
     rules = {name: rule for name, rule in rules.items() if name in present}
     try:

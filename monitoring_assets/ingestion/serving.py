@@ -5,7 +5,7 @@ Nothing is judged here.
 
 import glob
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
 
@@ -20,27 +20,24 @@ from monitoring_assets.warehouse import replace_days, table, transaction
 from monitoring_assets.warehouse_tables import TABLES
 
 
-def measure_serving(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: Sequence[date]) -> dict[date, dict[str, Any]]:
+def measure_serving(
+    connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: Sequence[date], dropped: Mapping[date, int]
+) -> dict[date, dict[str, Any]]:
     """Replace these days of `serving` with the figures of their rows in `inference_log`, and return them by day and column.
 
-    A row of a sampled log stands for as many requests as its weight says (`measuring/served.py`). `spec` is located, for the
-    notes of dropped rows lie beside the log. A monitor without `serving` has no such rows.
-
-    Raises
-    ------
-    SourceUnreadable
-        When a note of dropped rows is damaged.
+    A row of a sampled log stands for as many requests as its weight says (`measuring/served.py`). `dropped` are the
+    `dropped_rows` of days. A monitor without `serving` has no such rows.
     """
     if spec.serving is None:
         return {}
-    dropped = _dropped(spec, days)
+    noted = {day: dropped[day] for day in days if day in dropped}
     counted = "unnest(?::DATE[]) AS day, unnest(?::BIGINT[]) AS dropped_rows"
     rows = f"(SELECT * FROM {table(spec, 'inference_log')} WHERE {on_days(days)})"
     with transaction(connection):
         connection.register("served_days", served_days(connection, measure(connection, rows, spec, Wanted(serving=True))))
         connection.execute(
             f"CREATE OR REPLACE TEMP TABLE served AS FROM served_days FULL JOIN (SELECT {counted}) USING (day)",
-            [list(dropped), list(dropped.values())],
+            [list(noted), list(noted.values())],
         )
         connection.unregister("served_days")
         rows = "SELECT * REPLACE (coalesce(requests, 0) AS requests, coalesce(logged_rows, 0) AS logged_rows, "
@@ -53,8 +50,15 @@ def measure_serving(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, da
     return {row[0]: dict(zip(columns[1:], row[1:], strict=True)) for row in found}
 
 
-def _dropped(spec: MonitorSpec, days: Sequence[date]) -> dict[date, int]:
-    if spec.log.path is None or "://" in spec.log.path:
+def dropped_rows(spec: MonitorSpec, days: Sequence[date]) -> dict[date, int]:
+    """The rows that the prediction logger noted, beside the log, as dropped on these days. `spec` is located.
+
+    Raises
+    ------
+    SourceUnreadable
+        When a note of dropped rows is damaged.
+    """
+    if spec.serving is None or spec.log.path is None or "://" in spec.log.path:
         return {}
     home = spec.resolve("")
     path = spec.log.path

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from monitoring_assets.monitor_spec import MonitorSpec, days_between
+from monitoring_assets.monitor_spec import MonitorSpec, Source, days_between
 from monitoring_assets.orchestration.daily_assets import DAILY_ASSETS, LABEL_ASSETS
 from monitoring_assets.orchestration.every_monitor import Turn, sensor_of_every_monitor
 from monitoring_assets.warehouse import table
@@ -23,7 +23,7 @@ from monitoring_assets.wording import listed
 if TYPE_CHECKING:
     import duckdb
 
-    from monitoring_assets.ingestion.arrivals import ArrivedFile, News
+    from monitoring_assets.ingestion.arrivals import ArrivedFile, InspectedFile, News
     from monitoring_assets.ingestion.day_folders import Listing, SeenFolders
 
 # On every run asked for: what it is due for, so that the same is asked for a few times at most.
@@ -98,14 +98,15 @@ def _runs_due(turn: Turn, seen: SeenFiles) -> dg.SensorResult:
     busy = _busy_days(turn)
     listings = seen.listings or _list_files(turn, seen)  # before the warehouse is held
     seen.listings = None
+    inspected = {asset: _inspected(turn, spec, asset, listing) for asset, listing in listings.items()}
     with turn.home.connect(turn.spec) as connection:
         if not _has_baseline(connection, spec):
             seen.at_rest |= _state_of(listings)  # the run that makes one gives the monitor its next turn
             return dg.SensorResult(skip_reason=_no_baseline(spec))
-        log = _news(connection, spec, "inference_log", seen.folders, listings)
-        labels = _news(connection, spec, "labels", seen.folders, listings)
+        log = _news(connection, spec, "inference_log", seen.folders, listings, inspected)
+        labels = _news(connection, spec, "labels", seen.folders, listings, inspected)
         due = _due(connection, turn.instance, spec, log, labels)
-    notes = [*_notes_on("the log", log), *_notes_on("the labels", labels)]
+    notes = [*_notes_on("the log", log), *_notes_on("the labels", labels), *_waiting_folders(listings)]
     requests = _requests(turn.instance, spec, due, busy, notes)
     if not requests and not notes:
         seen.at_rest |= _state_of(listings)
@@ -130,8 +131,26 @@ def _state_of(listings: "Mapping[str, Listing | None]") -> dict[str, int]:
 def _listing(spec: MonitorSpec, asset: str, seen: "SeenFolders") -> "Listing | None":
     from monitoring_assets.ingestion.day_folders import list_files
 
-    source = spec.log if asset == "inference_log" else spec.labels
+    source = _source(spec, asset)
     return list_files(spec, source, seen, datetime.now(UTC)) if source is not None and source.is_watched else None
+
+
+def _source(spec: MonitorSpec, asset: str) -> Source | None:
+    return spec.log if asset == "inference_log" else spec.labels
+
+
+def _inspected(turn: Turn, spec: MonitorSpec, asset: str, listing: "Listing | None") -> "tuple[list[InspectedFile], int]":
+    """The days of new files of a glob, which are opened while nobody waits for the warehouse, and how many are left."""
+    from monitoring_assets.ingestion.arrivals import files_to_inspect, inspect
+
+    source = _source(spec, asset)
+    if source is None or listing is None or source.is_per_day:
+        return [], 0
+    with turn.home.connect(turn.spec) as connection:
+        is_ready = _has_baseline(connection, spec)
+        new = files_to_inspect(connection, spec, asset, source, listing.files, datetime.now(UTC)) if is_ready else []
+    found = inspect(spec, source, new) if new else []
+    return found, len(new) - len(found)
 
 
 def _news(
@@ -140,15 +159,19 @@ def _news(
     asset: str,
     seen: "Mapping[str, SeenFolders]",
     listings: "Mapping[str, Listing | None]",
+    inspected: "Mapping[str, tuple[list[InspectedFile], int]]",
 ) -> "News":
     """What is new of a source; which folders hold nothing new is kept for the next tick."""
-    from monitoring_assets.ingestion.arrivals import News, days_read, news_of
+    from monitoring_assets.ingestion.arrivals import News, days_read, news_of, note_inspected
     from monitoring_assets.ingestion.day_folders import note_seen
 
-    source, listing, now = spec.log if asset == "inference_log" else spec.labels, listings[asset], datetime.now(UTC)
+    source, listing, now = _source(spec, asset), listings[asset], datetime.now(UTC)
     if source is None or listing is None:
         return News({}, [])
-    news = news_of(connection, spec, asset, source, listing.files, now, listing.skipped)
+    found, left = inspected[asset]
+    if found:
+        note_inspected(connection, spec, asset, found)
+    news = news_of(connection, spec, asset, source, listing.files, now, listing.skipped, left)
     note_seen(seen[asset], source, listing, news, days_read(connection, spec, asset), now)
     return news
 
@@ -283,6 +306,11 @@ def _notes_on(what: str, news: "News") -> list[str]:
     if news.vanished:
         notes.append(f"files of {what} are gone, and the rows read from them stay: {_first_days(news.vanished)}")
     return notes
+
+
+def _waiting_folders(listings: "Mapping[str, Listing | None]") -> list[str]:
+    waiting = sum(listing.waiting_folders for listing in listings.values() if listing is not None)
+    return [f"{waiting} folder(s) of days have not been listed yet, the newest came first"] if waiting else []
 
 
 def _first_days(days: Collection[date]) -> str:

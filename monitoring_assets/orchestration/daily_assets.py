@@ -80,7 +80,7 @@ def _inference_log(spec: MonitorSpec) -> dg.AssetsDefinition:
     def inference_log(context: dg.AssetExecutionContext, monitoring_home: MonitoringHome) -> None:
         from monitoring_assets.ingestion.delivery import store
         from monitoring_assets.ingestion.prediction_log import compact_closed_days, staged_log
-        from monitoring_assets.ingestion.serving import measure_serving
+        from monitoring_assets.ingestion.serving import dropped_rows, measure_serving
         from monitoring_assets.retention.forgetting import forgotten_days
 
         located, wanted = monitoring_home.located(spec), days_of(context.partition_keys)
@@ -89,6 +89,8 @@ def _inference_log(spec: MonitorSpec) -> dg.AssetsDefinition:
         except OSError as error:  # the log may well belong to somebody else
             context.log.warning(f"the segments of the prediction logger stay as they are: {error}")
             compacted = {}
+        with errors_for_dagster():
+            dropped = dropped_rows(located, wanted)  # before the warehouse is held, as all that is read of the source
         with (
             errors_for_dagster(),
             staged_log(located, wanted) as rows,
@@ -101,7 +103,7 @@ def _inference_log(spec: MonitorSpec) -> dg.AssetsDefinition:
                     f"{deliveries[0].unreadable}. Correct `log.{spec.log.kind}` in the monitor's YAML, or deliver what it reads."
                 )
             gone = forgotten_days(connection, spec, days)
-            served = measure_serving(connection, located, [day for day in days if day not in gone])
+            served = measure_serving(connection, located, [day for day in days if day not in gone], dropped)
         _add_delivery_metadata(context, deliveries)
         for day, segments in compacted.items():
             context.add_asset_metadata({"compacted_segments": segments}, partition_key=day.isoformat())

@@ -9,7 +9,7 @@ import dagster as dg
 import duckdb
 
 from monitoring_assets.monitor_spec import MonitorSpec, days_between
-from monitoring_assets.orchestration.metadata import numbers
+from monitoring_assets.orchestration.metadata import as_list, numbers
 from monitoring_assets.orchestration.partitions import days_of
 from monitoring_assets.orchestration.resources import MonitoringHome, errors_for_dagster
 from monitoring_assets.warehouse import Scope
@@ -40,6 +40,7 @@ def daily_work(
     With `reads_rows` the days whose raw rows were deleted are left out, and their metadata says so: without rows, what is
     stored of them would be replaced by nothing. `seconds_before` is what was spent on them before, without the warehouse.
     """
+    from monitoring_assets.feature_changes import changes_to_show
     from monitoring_assets.retention.costs import measured_cost
     from monitoring_assets.retention.forgetting import forgotten_days, why_forgotten
 
@@ -51,6 +52,9 @@ def daily_work(
         present = [day for day in days if day not in gone]
         with measured_cost(connection, spec, asset, present, seconds_before) as costs:
             yield connection, present
+        changes = changes_to_show(connection, spec, asset)
+    if changes:
+        context.add_asset_metadata({"feature_changes": as_list(changes)}, partition_key=max(days).isoformat())
     for cost in costs:
         shown = {"seconds": cost.seconds, "source_bytes": cost.source_bytes, "stored_bytes": cost.stored_bytes}
         context.add_asset_metadata(numbers(shown), partition_key=cost.day.isoformat())

@@ -45,6 +45,10 @@ def as_table(rows: Sequence[Mapping[str, Any]]) -> dg.TableMetadataValue:
     return dg.MetadataValue.table([dg.TableRecord({name: plain(value) for name, value in row.items()}) for row in rows])
 
 
+def as_list(sentences: Sequence[str]) -> dg.MarkdownMetadataValue:
+    return dg.MetadataValue.md("\n".join(f"- {sentence}" for sentence in sentences))
+
+
 def plain(value: Any) -> Any:
     """A value as a plain Python scalar: text, finite number, truth or None, for JSON has no infinity. A fraction keeps as many
     digits as a person reads.

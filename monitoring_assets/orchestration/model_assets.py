@@ -6,7 +6,7 @@ import dagster as dg
 from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationTargetMaterializationData
 
 from monitoring_assets.monitor_spec import MonitorSpec
-from monitoring_assets.orchestration.metadata import ASSET_TAG, as_table, declared_monitor, numbers, table_metadata
+from monitoring_assets.orchestration.metadata import ASSET_TAG, as_list, as_table, declared_monitor, numbers, table_metadata
 from monitoring_assets.orchestration.resources import MonitoringHome, errors_for_dagster
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ def _reference_baseline(spec: MonitorSpec) -> dg.AssetsDefinition:
     )
     def reference_baseline(monitoring_home: MonitoringHome) -> dg.MaterializeResult:
         from monitoring_assets.baselines.building import build_reference_baseline
+        from monitoring_assets.feature_changes import changes_so_far, changes_to_show
         from monitoring_assets.ingestion.reference import stage_reference
         from monitoring_assets.performance.reference_metric import metric_of_reference
         from monitoring_assets.quality.declared import check_declared
@@ -69,9 +70,13 @@ def _reference_baseline(spec: MonitorSpec) -> dg.AssetsDefinition:
                 reference = stage_reference(connection, located)
                 metric = metric_of_reference(connection, located, reference)
                 baseline = build_reference_baseline(connection, located, reference, metric)
+                changes_to_show(connection, spec, "reference_baseline")
+                changes = changes_so_far(connection, spec)
             found = _readiness_of(monitoring_home, spec, baseline)
         return dg.MaterializeResult(
-            metadata=_baseline_metadata(baseline) | _readiness_metadata(found),
+            metadata=_baseline_metadata(baseline)
+            | _readiness_metadata(found)
+            | ({"feature_changes": as_list(changes)} if changes else {}),
             data_version=dg.DataVersion(baseline.baseline_id),
             check_results=[dg.AssetCheckResult(check_name=READINESS_CHECK, **_readiness_result(found))],
         )

@@ -20,6 +20,7 @@ def as_lines(report: CostReport, retain_days: int | None) -> Iterator[str]:
     for row in (HEADINGS, *rows):
         yield "  ".join([f"{row[0]:7}", *(f"{cell:>10}" for cell in row[1:])])
     yield "source: files delivered; the rest: estimates of what the warehouse holds of the month now"
+    yield f"baselines, thresholds and all else without a month: {size(report.other_bytes)}"
     yield from _sampling(report)
     yield from _retention(report, retain_days)
 

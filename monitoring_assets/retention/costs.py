@@ -21,6 +21,13 @@ from monitoring_assets.warehouse_tables import tables_of
 # Assets whose source delivers files.
 DELIVERED = ("inference_log", "labels")
 PROFILE_TABLE = "daily_profile"
+# Tables that an asset fills beside its own; their bytes are part of its cost.
+FILLED_BESIDE = {
+    "inference_log": ("serving",),
+    "daily_profile": ("daily_sample",),
+    "drift_scores": ("drift_verdicts",),
+    "performance": ("performance_counts",),
+}
 # What the report shows as an example, where the monitor keeps raw rows for ever.
 EXAMPLE_RETAIN_DAYS = (30, 90, 365)
 
@@ -43,7 +50,7 @@ def measured_cost(
     """Time the block, and when it succeeds replace the rows of these days in `costs`.
 
     `seconds_before` were spent on these days before, without the warehouse. Yields a list that is empty inside and holds the
-    days' costs afterwards. `asset` is also the name of its table.
+    days' costs afterwards. `asset` is also the name of its table; what it fills beside that counts in bytes, not in rows.
     """
     found: list[DayCost] = []
     begun = time.perf_counter()
@@ -82,7 +89,10 @@ def _estimated_bytes_per_row(connection: duckdb.DuckDBPyConnection, spec: Monito
         [asset],
     ).fetchall()
     if per_row is None or rows.bit_length() > int(rows_before).bit_length():
-        return bytes_per_row(connection, spec, [asset])[asset]
+        filled = (asset, *FILLED_BESIDE.get(asset, ()))
+        sizes = bytes_per_row(connection, spec, filled)
+        counted = {name: connection.execute(f"SELECT count(*) FROM {table(spec, name)}").fetchall()[0][0] for name in filled}
+        return sum(counted[name] * (sizes[name] or 0.0) for name in filled) / rows if rows else None
     return float(per_row)
 
 
@@ -151,13 +161,15 @@ class Freed:
 
 @dataclass(frozen=True)
 class CostReport:
-    """`requests` are those the logged rows stand for, NULL without `sampling_weight`; `forgotten_days` have no raw rows left."""
+    """`requests` are those the logged rows stand for, NULL without `sampling_weight`; `forgotten_days` have no raw rows left;
+    `other_bytes` is what belongs to no month: baselines, thresholds, grids, and what else has no day of the log."""
 
     months: list[MonthCost]
     requests: float | None
     logged_rows: int
     forgotten_days: int
     freed: list[Freed] = field(default_factory=list)
+    other_bytes: int = 0
 
     @property
     def raw_bytes_per_row(self) -> float:
@@ -167,16 +179,22 @@ class CostReport:
 
 def cost_report(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) -> CostReport:
     """What a monitor costs by month, what sampling saves, and what retention would free."""
-    daily = [name for name, columns in tables_of(spec).items() if "day" in columns and not name.startswith("baseline")]
-    sizes = bytes_per_row(connection, spec, daily)
+    tables = tables_of(spec)
+    sizes = bytes_per_row(connection, spec, list(tables))
     by_month: dict[str, dict[str, float]] = {}
-    for name in daily:
+    other = 0.0
+    for name, columns in tables.items():
         of = "raw" if name in RAW_TABLES else "profile" if name == PROFILE_TABLE else "result"
-        for month, rows in connection.execute(
-            f"SELECT strftime(day, '%Y-%m'), count(*) FROM {table(spec, name)} GROUP BY ALL"
+        month = "strftime(day, '%Y-%m')" if "day" in columns and not name.startswith("baseline") else "NULL"
+        for named, rows in connection.execute(
+            f"SELECT {month} AS month, count(*) FROM {table(spec, name)} GROUP BY month"
         ).fetchall():
-            sums = by_month.setdefault(month, {})
-            sums[of] = sums.get(of, 0.0) + rows * (sizes[name] or 0.0)
+            size = rows * (sizes[name] or 0.0)
+            if named is None:
+                other += size
+            else:
+                sums = by_month.setdefault(named, {})
+                sums[of] = sums.get(of, 0.0) + size
     for sql in (
         f"SELECT strftime(day, '%Y-%m'), 'rows', sum(accepted_rows) FROM {table(spec, 'deliveries')} "
         "WHERE asset = 'inference_log' GROUP BY ALL",
@@ -188,7 +206,7 @@ def cost_report(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) -> Cos
     months = [_month(month, sums) for month, sums in sorted(by_month.items())]
     forgotten = f"SELECT count(*) FROM {table(spec, 'deliveries')} WHERE asset = 'inference_log' AND forgotten"
     ((gone,),) = connection.execute(forgotten).fetchall()
-    return CostReport(months, *_sampled(connection, spec), gone, list(_freed(connection, spec, sizes)))
+    return CostReport(months, *_sampled(connection, spec), gone, list(_freed(connection, spec, sizes)), round(other))
 
 
 def _month(month: str, sums: dict[str, float]) -> MonthCost:

@@ -275,7 +275,7 @@ def test_every_method_of_every_window_is_a_row_with_a_score_or_a_reason() -> Non
     lonely = scores[(scores["day"] == days[2]) & (scores["window_days"] == 1)]
     assert set(lonely["reason"]) == {"3 rows, 30 needed", "1 rows, 30 needed"}
     assert score_days(spec(), "b1", {}, current, days)["reason"].unique().tolist() == [
-        "the baseline does not hold this column or segment"
+        "not judged: the reference has no values of it"
     ]
 
 

@@ -104,6 +104,20 @@ def test_a_file_that_is_rewritten_in_place_is_seen_when_its_folders_turn_comes(
     assert {SECOND} in found
 
 
+def test_a_history_too_long_for_one_tick_is_listed_in_parts_the_newest_days_first(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(day_folders, "LISTING_SECONDS", -1.0)  # time for one folder a tick
+    (watched.home / "warehouse.duckdb").unlink()
+    for day in (THIRD, SECOND, FIRST):
+        assert watched.look() == ({day}, set(DAYS) - {day})
+        with example_warehouse(watched.home, watched.spec) as connection:
+            ingest_log(connection, watched.spec, [day])
+        assert watched.look()[0] == set()
+    assert list_files(watched.spec, watched.spec.log, watched.seen, datetime.now(UTC)).waiting_folders == 0
+    assert watched.look() == (set(), set(DAYS))
+
+
 @pytest.mark.file_only
 def test_a_warehouse_that_was_put_in_its_place_reads_everything_again(watched: Watched) -> None:
     watched.look()

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from monitoring_assets.errors import SourceUnreadable
 from monitoring_assets.ingestion.prediction_log import ingest_log
-from monitoring_assets.ingestion.serving import measure_serving
+from monitoring_assets.ingestion.serving import dropped_rows, measure_serving
 from monitoring_assets.monitor_spec import MonitorSpec
 from monitoring_assets.prediction_logging.segments import write_dropped
 from monitoring_assets.quality.expectations import expectations_of
@@ -42,8 +42,9 @@ def measure(home, frame: pd.DataFrame, days=(FIRST,), **overrides):
     write_day(home, FIRST, frame=frame)
     with example_warehouse(home, spec) as connection:
         ingest_log(connection, spec, list(days))
-        reported = measure_serving(connection, spec, list(days))
-        again = measure_serving(connection, spec, list(days))
+        dropped = dropped_rows(spec, list(days))
+        reported = measure_serving(connection, spec, list(days), dropped)
+        again = measure_serving(connection, spec, list(days), dropped)
         assert reported == again
         assert connection.execute("SELECT count(*) FROM example.serving").fetchone() == (len(reported),)
         return reported

@@ -112,18 +112,63 @@ def test_a_feature_added_is_missing_before_and_not_judged_until_the_baseline_has
 ) -> None:
     more = FEATURES | {"weight": {"kind": "numeric"}}
     (said,) = changes(home, **more)
-    assert said.startswith("feature 'weight' is new: days stored before have it missing")
+    assert said.startswith("feature 'weight' is new: days stored before have it missing; its data quality is monitored at once")
     write_day(home, NEXT, frame=example_rows(NEXT, ROWS).assign(weight=1.5))
     monitor = DagsterMonitor(home, instance, **SETTINGS, features=more)
     run(monitor, NEXT, NEXT)
+    assert said in monitor.metadata("inference_log", NEXT)["feature_changes"].value
+    assert "feature_changes" not in monitor.metadata("daily_profile", NEXT)
     assert monitor.rows("SELECT day, any_value(weight) FROM example.inference_log WHERE weight IS NOT NULL GROUP BY day") == [
         (NEXT, 1.5)
     ]
     found = monitor.rows(
         f"SELECT DISTINCT severity, reason FROM example.drift_scores WHERE feature = 'weight' AND day = DATE '{NEXT}'"
     )
-    assert found == [(None, "the baseline does not hold this column or segment")]
+    assert found == [(None, "not judged: the reference has no values of it")]
     succeeded(monitor.retrain())
+
+
+def test_a_feature_the_reference_file_lacks_is_checked_at_once_and_drifts_when_the_reference_has_it(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    write_reference(tmp_path, REFERENCE, ROWS)
+    write_day(tmp_path, DAYS[-1], ROWS)
+    plain = DagsterMonitor(tmp_path, instance, **SETTINGS)
+    succeeded(plain.materialise("reference_baseline"))
+    succeeded(plain.run_days("daily", DAYS[-1]))
+    more = FEATURES | {"weight": {"kind": "numeric", "minimum": 0}}
+    monitor = DagsterMonitor(tmp_path, instance, **SETTINGS, features=more)
+    later = days_between(NEXT, date(2026, 3, 14))
+    for day in later:
+        rows = example_rows(day, ROWS)
+        write_day(tmp_path, day, frame=rows.assign(weight=rows["items"] + (100 if day == later[-1] else 0)))
+    write_day(tmp_path, later[0], frame=example_rows(later[0], ROWS).assign(weight=-1.0))
+    before = plain.tables("baselines")
+    succeeded(monitor.materialise("reference_baseline"))
+    assert monitor.tables("baselines") == before
+    shown = monitor.metadata("reference_baseline")
+    assert "feature 'weight' is new: days stored before have it missing" in shown["feature_changes"].value
+    readiness = monitor.instance.event_log_storage.get_asset_check_execution_history(
+        dg.AssetCheckKey(monitor.key("reference_baseline"), "can_be_monitored"), limit=1
+    )[0].evaluation
+    assert (readiness.passed, "weight: not in the reference" in readiness.description) == (False, True)
+    succeeded(monitor.run_days("daily", later[0], later[-1]))
+    assert monitor.check("inference_log", "in_range", later[0]).evaluation.severity == dg.AssetCheckSeverity.ERROR
+    assert monitor.check("inference_log", "not_null", later[1]).evaluation.passed
+
+    def drift(day: date) -> list[tuple[Any, ...]]:
+        return monitor.rows(
+            f"SELECT DISTINCT severity, reason FROM example.drift_scores WHERE feature = 'weight' AND day = DATE '{day}' "
+            "AND method <> 'missingness'"
+        )
+
+    assert drift(later[-1]) == [(None, "not judged: the reference has no values of it")]
+    # Learnt from days of the log that have it, the reference judges it.
+    ranged = {"reference": {"first_day": str(later[1]), "last_day": str(later[4])}}
+    learnt = DagsterMonitor(tmp_path, instance, **SETTINGS | ranged, features=more)
+    succeeded(learnt.materialise("reference_baseline"))
+    succeeded(learnt.run_days("daily", later[-1], later[-1]))
+    assert "severe" in {severity for severity, _ in drift(later[-1])}
 
 
 def test_a_feature_renamed_takes_its_history_along(home: Path, instance: dg.DagsterInstance) -> None:

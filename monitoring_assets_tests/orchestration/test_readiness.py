@@ -83,7 +83,9 @@ def test_a_feature_without_any_value_in_the_reference_is_not_judged_and_all_othe
     write_day(thin.home, DAY, frame=hard_to_watch(DAY, 48).assign(empty=1.0))
     succeeded(thin.run_days("daily", DAY))
     of = "FROM example.drift_scores WHERE segment IS NULL AND window_days = 1 AND feature"
-    assert thin.rows(f"SELECT DISTINCT severity, reason {of} = 'empty'") == [(None, "not judged: no values in the reference")]
+    assert thin.rows(f"SELECT DISTINCT severity, reason {of} = 'empty'") == [
+        (None, "not judged: the reference has no values of it")
+    ]
     assert thin.rows(f"SELECT count(*) {of} <> 'empty' AND method = 'psi' AND severity IS NULL") == [(0,)]
     found = thin.check("drift_scores", "drift_within_threshold", DAY).evaluation
     assert found.passed

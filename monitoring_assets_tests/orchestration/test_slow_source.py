@@ -13,6 +13,7 @@ import dagster as dg
 import pandas as pd
 import pytest
 
+from monitoring_assets.ingestion import arrivals
 from monitoring_assets.ingestion.labels import staged_labels, store_labels
 from monitoring_assets.ingestion.prediction_log import ingest_log
 from monitoring_assets.warehouse import Warehouse
@@ -24,6 +25,7 @@ from monitoring_assets_tests.example_monitor import (
     example_warehouse,
     write_day,
     write_labels,
+    write_reference,
 )
 
 pytestmark = pytest.mark.slow
@@ -80,6 +82,32 @@ def test_another_process_writes_while_a_slow_reader_reads(tmp_path: Path, asset:
         assert monitor.rows(f"SELECT count(*) FROM example.{asset}") == [(20,)]
         ((cost,),) = monitor.rows(f"SELECT seconds FROM example.costs WHERE asset = '{asset}'")
         assert cost >= LEAST  # reading is part of what the day cost
+
+
+def test_the_sensor_opens_the_files_of_a_glob_while_another_process_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_reference(tmp_path)
+    write_day(tmp_path, FIRST, path="log/a.parquet")
+    log = {"path": "log/*.parquet", "settle_seconds": 0}
+    code = f"import duckdb; duckdb.connect({str(tmp_path / 'warehouse.duckdb')!r}).execute('CREATE TABLE theirs (x INT)')"
+    others = []
+
+    def days_in(*arguments: Any) -> set[date]:
+        others.append(subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=60))
+        return found(*arguments)
+
+    found = arrivals._days_in
+    monkeypatch.setattr(arrivals, "_days_in", days_in)
+    with dg.DagsterInstance.ephemeral() as instance:
+        monitor = DagsterMonitor(tmp_path, instance, log=log, reference={"path": "reference.parquet"})
+        succeeded(monitor.materialise("reference_baseline"))
+        (request,) = monitor.tick("new_log_data").run_requests
+        assert request.tags["dagster/asset_partition_range_start"] == str(FIRST)
+        assert [(other.returncode, other.stderr) for other in others] == [(0, "")]
+        # The file is noted; it is not opened again.
+        assert len(monitor.tick("new_log_data").run_requests) == 1
+        assert len(others) == 1
 
 
 @pytest.mark.file_only

@@ -14,7 +14,8 @@ import pytest
 from monitoring_assets.monitor_spec import MonitorSpec, days_between
 from monitoring_assets.reporting.costs_terminal import as_lines
 from monitoring_assets.retention import costs
-from monitoring_assets.retention.costs import bytes_per_row, cost_report, measured_cost
+from monitoring_assets.retention.costs import FILLED_BESIDE, bytes_per_row, cost_report, measured_cost
+from monitoring_assets.warehouse_tables import tables_of
 from monitoring_assets_tests.dagster_monitor import DagsterMonitor, succeeded
 from monitoring_assets_tests.example_monitor import example_rows, example_spec, example_warehouse, write_day, write_labels
 from monitoring_assets_tests.retention.test_retention import ASSETS, DAYS, NEWEST, OLD, ROWS, SETTINGS, of_days, write_logs
@@ -76,10 +77,34 @@ def test_the_report_adds_up_and_outlives_the_rows(monitor: DagsterMonitor) -> No
     ((seconds, source),) = monitor.rows("SELECT sum(seconds), sum(source_bytes) FROM example.costs")
     assert report.months[0].seconds == pytest.approx(seconds)
     assert report.months[0].source_bytes == source
+    # Each table of the monitor is in the report, whatever is added to them.
+    with monitor.warehouse() as connection:
+        stored = connection.execute("SELECT table_name FROM duckdb_tables() WHERE schema_name = 'example'").fetchall()
+        names = [name for (name,) in stored]
+        sizes = bytes_per_row(connection, monitor.spec, names)
+        rows = {name: connection.execute(f"SELECT count(*) FROM example.{name}").fetchall()[0][0] for name in names}
+    (month,) = report.months
+    everything = month.raw_bytes + month.profile_bytes + month.result_bytes + report.other_bytes
+    assert everything == pytest.approx(sum(rows[name] * (sizes[name] or 0.0) for name in names), abs=len(names))
+    assert report.other_bytes > 0
     lines = list(as_lines(report, monitor.spec.retain_days))
     assert len({len(line) for line in lines[:3]}) == 1
-    assert f"{report.logged_rows:,} rows stand for {4 * report.logged_rows:,} requests; logging the other 75%" in lines[4]
-    assert f"the raw rows of {len(OLD)} days were deleted" in lines[5]
+    assert lines[4].startswith("baselines, thresholds and all else without a month: ")
+    assert f"{report.logged_rows:,} rows stand for {4 * report.logged_rows:,} requests; logging the other 75%" in lines[5]
+    assert f"the raw rows of {len(OLD)} days were deleted" in lines[6]
+
+
+def test_an_asset_costs_the_bytes_of_every_table_it_fills(monitor: DagsterMonitor) -> None:
+    with monitor.warehouse() as connection:
+        sizes = bytes_per_row(connection, monitor.spec, ["performance", "performance_counts"])
+        rows = {name: connection.execute(f"SELECT count(*) FROM example.{name}").fetchall()[0][0] for name in sizes}
+    ((stored,),) = monitor.rows("SELECT sum(stored_bytes) FROM example.costs WHERE asset = 'performance'")
+    assert stored >= 0.9 * sum(rows[name] * size for name, size in sizes.items())
+    # Every table with a day belongs to an asset, or to what no asset's day is charged for.
+    shared = {"deliveries", "quarantine", "arrivals", "costs", "alerts", "retrain_decisions"}
+    assigned = {"quality", "labels", *FILLED_BESIDE, *(name for beside in FILLED_BESIDE.values() for name in beside)}
+    daily = {name for name, columns in tables_of(monitor.spec).items() if "day" in columns and not name.startswith("baseline")}
+    assert daily == assigned | shared
 
 
 def test_what_retention_would_free_is_what_it_frees(tmp_path: Path) -> None:

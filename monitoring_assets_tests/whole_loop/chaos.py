@@ -54,7 +54,7 @@ STEPS = {
 # Facts about columns and baselines that are only ever added to, whichever step needs one first.
 GROWING = ("profile_grids", "thresholds")
 # Seconds, and when a file was written, are never the same twice; the version is no result.
-NOT_COMPARED = ("costs", "arrivals", "warehouse_version")
+NOT_COMPARED = ("costs", "arrivals", "feature_changes", "warehouse_version")
 
 
 def log_rows(day: date, version: int) -> pd.DataFrame:
