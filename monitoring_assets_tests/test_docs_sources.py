@@ -10,7 +10,6 @@ import pytest
 import yaml
 
 from monitoring_assets.components.model_monitor import build_monitor
-from monitoring_assets.ingestion.prediction_log import ingest_log
 from monitoring_assets_tests import postgres_server
 from monitoring_assets_tests.example_monitor import (
     FIRST,
@@ -22,6 +21,7 @@ from monitoring_assets_tests.example_monitor import (
     write_day,
     write_file,
 )
+from monitoring_assets_tests.ingested_days import ingest_log
 
 DOCS = (Path(__file__).parents[1] / "docs/sources.md").read_text()
 EXAMPLES = [yaml.safe_load(block)["log"] for block in re.findall(r"```yaml\n(.*?)```", DOCS, re.S)]

@@ -8,8 +8,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from monitoring_assets.ingestion.labels import ingest_labels
-from monitoring_assets.ingestion.prediction_log import ingest_log
 from monitoring_assets_tests.example_monitor import (
     FIRST,
     SECOND,
@@ -23,6 +21,7 @@ from monitoring_assets_tests.example_monitor import (
     write_labels,
     write_reference,
 )
+from monitoring_assets_tests.ingested_days import ingest_labels, ingest_log
 
 pytestmark = pytest.mark.long
 

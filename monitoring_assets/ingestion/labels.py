@@ -52,14 +52,6 @@ def store_labels(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, rows:
     return store(connection, spec, rows, [Unreadable("", day, why_forgotten(spec), is_absent=True) for day in gone])
 
 
-def ingest_labels(
-    connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, label: Label, source: Source, days: Sequence[date]
-) -> list[Delivery]:
-    """Replace these days of `labels` with what the source holds for them, and account for every row."""
-    with staged_labels(spec, label, source, days) as rows:
-        return store_labels(connection, spec, rows)
-
-
 def labelled_log(spec: MonitorSpec, columns: Sequence[str]) -> str:
     """SQL of the log's rows `p`: `day`, these columns, `__weight` (the rows it stands for), `__label` (NULL where unknown)."""
     weight = f"coalesce(p.{quoted(spec.sampling_weight)}, 1.0)" if spec.sampling_weight else "1.0::DOUBLE"

@@ -9,10 +9,7 @@ from datetime import date, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-import duckdb
-
 from monitoring_assets.ingestion.contract import Rules
-from monitoring_assets.ingestion.delivery import Delivery, store
 from monitoring_assets.ingestion.staging import Contract, Staged, staged
 from monitoring_assets.monitor_spec import MonitorSpec
 from monitoring_assets.warehouse import quoted
@@ -58,12 +55,6 @@ def compact_closed_days(spec: MonitorSpec, days: Sequence[date]) -> dict[date, i
         if is_interrupted(of_day) or time.time() - of_day.stat().st_mtime > SETTLED_SECONDS:
             replaced[day] = compact_segments(of_day)
     return {day: count for day, count in replaced.items() if count}
-
-
-def ingest_log(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: Sequence[date]) -> list[Delivery]:
-    """Replace these days of `inference_log` with what the source holds for them, and account for every row."""
-    with staged_log(spec, days) as rows:
-        return store(connection, spec, rows)
 
 
 def weight_rules(spec: MonitorSpec) -> Rules:

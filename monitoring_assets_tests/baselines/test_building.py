@@ -11,7 +11,6 @@ import pytest
 from monitoring_assets.baselines.building import build_candidate_baseline
 from monitoring_assets.baselines.in_force import Baseline, baselines_in_force, discard_candidate_baseline, put_in_force
 from monitoring_assets.errors import BaselineMissing
-from monitoring_assets.ingestion.prediction_log import ingest_log
 from monitoring_assets.measuring.histograms import read_histograms
 from monitoring_assets.monitor_spec import CONFIDENCE, MonitorSpec
 from monitoring_assets.warehouse import ensure_tables
@@ -27,6 +26,7 @@ from monitoring_assets_tests.example_monitor import (
     write_day,
     write_reference,
 )
+from monitoring_assets_tests.ingested_days import ingest_log
 
 STORED = ("baselines", "baseline_profiles", "baseline_sample", "profile_grids")
 

@@ -14,7 +14,6 @@ from monitoring_assets.drift import daily_scores
 from monitoring_assets.drift.daily_scores import score_history
 from monitoring_assets.drift.verdicts import DriftVerdict
 from monitoring_assets.errors import ScoringInterrupted
-from monitoring_assets.ingestion.prediction_log import ingest_log
 from monitoring_assets.measuring.daily_profiles import profile_days
 from monitoring_assets.monitor_spec import days_between
 from monitoring_assets_tests.example_monitor import (
@@ -25,6 +24,7 @@ from monitoring_assets_tests.example_monitor import (
     reference_baseline,
     write_day,
 )
+from monitoring_assets_tests.ingested_days import ingest_log
 
 pytestmark = pytest.mark.slow
 

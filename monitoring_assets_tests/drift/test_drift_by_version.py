@@ -8,10 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from monitoring_assets.baselines.building import build_candidate_baseline, build_reference_baseline
+from monitoring_assets.baselines.building import build_candidate_baseline
 from monitoring_assets.baselines.in_force import put_in_force
 from monitoring_assets.drift.daily_scores import score_history
-from monitoring_assets.ingestion.prediction_log import ingest_log
 from monitoring_assets.measuring.daily_profiles import profile_days
 from monitoring_assets.monitor_spec import MonitorSpec, days_between
 from monitoring_assets_tests.example_monitor import (
@@ -19,9 +18,11 @@ from monitoring_assets_tests.example_monitor import (
     example_rows,
     example_spec,
     example_warehouse,
+    reference_baseline,
     write_day,
     write_reference,
 )
+from monitoring_assets_tests.ingested_days import ingest_log
 
 pytestmark = pytest.mark.slow
 
@@ -61,7 +62,7 @@ def profiled(home: Path, spec: MonitorSpec, frames: dict[date, pd.DataFrame]) ->
     for day, frame in frames.items():
         write_day(home, day, frame=frame)
     with example_warehouse(home, spec) as connection:
-        build_reference_baseline(connection, spec)
+        reference_baseline(connection, spec)
         ingest_log(connection, spec, list(frames))
         profile_days(connection, spec, list(frames))
     promote(home, spec)
@@ -77,7 +78,7 @@ def scored(home: Path, spec: MonitorSpec) -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def home(tmp_path_factory: pytest.TempPathFactory, store: str) -> Path:
     home = tmp_path_factory.mktemp("versions")
     profiled(home, spec_of(home), {day: served(day) for day in DAYS})
     return home
@@ -130,21 +131,19 @@ def test_the_versions_of_a_day_add_up_to_it_and_days_end_the_same_however_they_a
         "labels": None,
         "retrain": {"enabled": False, "drift_window_days": 1},
     }
-    spec = spec_of(tmp_path, **value)
     random = np.random.default_rng(0)
     frames = {day: served(day) for day in (OLD, CHANGE, BESIDE)}
     for place, (day, frame) in enumerate(frames.items()):
         frames[day] = frame.assign(score=frame["score"] + (place > 0) * random.normal(1e6, 1, ROWS)).drop(columns="predicted")
     reference = pd.concat([example_rows(each, ROWS) for each in REFERENCE]).drop(columns="predicted")
-    write_reference(tmp_path, frame=reference)
-    for day, frame in frames.items():
-        write_day(tmp_path, day, frame=frame)
 
-    def profiles(*groups: list[date]) -> list[tuple[Any, ...]]:
-        with example_warehouse(tmp_path, spec) as connection:
-            connection.execute("DROP SCHEMA example CASCADE")
-        with example_warehouse(tmp_path, spec) as connection:
-            build_reference_baseline(connection, spec)
+    def profiles(home: Path, *groups: list[date]) -> list[tuple[Any, ...]]:
+        spec = spec_of(home, **value)
+        write_reference(home, frame=reference)
+        for day, frame in frames.items():
+            write_day(home, day, frame=frame)
+        with example_warehouse(home, spec) as connection:
+            reference_baseline(connection, spec)
             ingest_log(connection, spec, list(frames))
             for days in groups:
                 profile_days(connection, spec, days)
@@ -156,5 +155,5 @@ def test_the_versions_of_a_day_add_up_to_it_and_days_end_the_same_however_they_a
             assert counted == [(day, ROWS, ROWS, ROWS) for day in frames]
             return contents(connection, spec, "daily_profile")["daily_profile"]
 
-    together = profiles(list(frames))
-    assert profiles(*[[day] for day in frames]) == together
+    one_by_one = [[day] for day in frames]
+    assert profiles(tmp_path / "days", *one_by_one) == profiles(tmp_path / "together", list(frames))

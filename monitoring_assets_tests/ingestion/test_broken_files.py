@@ -17,9 +17,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from monitoring_assets.ingestion.prediction_log import ingest_log
 from monitoring_assets.monitor_spec import days_between
 from monitoring_assets_tests.example_monitor import FIRST, example_rows, example_spec, example_warehouse
+from monitoring_assets_tests.ingested_days import ingest_log
 
 pytestmark = pytest.mark.long
 

@@ -11,8 +11,8 @@ import pytest
 from monitoring_assets.ingestion import day_folders
 from monitoring_assets.ingestion.arrivals import days_read, find_files, news_of
 from monitoring_assets.ingestion.day_folders import SeenFolders, list_files, note_seen
-from monitoring_assets.ingestion.prediction_log import ingest_log
 from monitoring_assets_tests.example_monitor import FIRST, SECOND, THIRD, example_rows, example_spec, example_warehouse, write_day
+from monitoring_assets_tests.ingested_days import ingest_log
 
 PATH = "log/day={day}/{day}-a.parquet"
 LOG = {"path": "log/day={day}/*.parquet"}
@@ -108,7 +108,9 @@ def test_a_history_too_long_for_one_tick_is_listed_in_parts_the_newest_days_firs
     watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(day_folders, "LISTING_SECONDS", -1.0)  # time for one folder a tick
-    (watched.home / "warehouse.duckdb").unlink()
+    with example_warehouse(watched.home, watched.spec) as connection:
+        connection.execute("DELETE FROM example.arrivals")
+        connection.execute("DELETE FROM example.deliveries")
     for day in (THIRD, SECOND, FIRST):
         assert watched.look() == ({day}, set(DAYS) - {day})
         with example_warehouse(watched.home, watched.spec) as connection:

@@ -7,8 +7,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from monitoring_assets.ingestion.labels import ingest_labels
-from monitoring_assets.ingestion.prediction_log import ingest_log
 from monitoring_assets_tests.example_monitor import (
     FIRST,
     SECOND,
@@ -21,6 +19,7 @@ from monitoring_assets_tests.example_monitor import (
     write_file,
     write_labels,
 )
+from monitoring_assets_tests.ingested_days import ingest_labels, ingest_log
 
 IDS = list(example_rows(FIRST)["id"])
 

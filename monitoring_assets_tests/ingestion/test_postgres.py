@@ -10,8 +10,6 @@ import pandas as pd
 import pytest
 
 from monitoring_assets.errors import SourceUnavailable, SourceUnreadable
-from monitoring_assets.ingestion.labels import ingest_labels
-from monitoring_assets.ingestion.prediction_log import ingest_log
 from monitoring_assets_tests import postgres_server
 from monitoring_assets_tests.example_monitor import (
     FIRST,
@@ -22,6 +20,7 @@ from monitoring_assets_tests.example_monitor import (
     example_warehouse,
     write_day,
 )
+from monitoring_assets_tests.ingested_days import ingest_labels, ingest_log
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(postgres_server.missing() is not None, reason=str(postgres_server.missing()))]
 

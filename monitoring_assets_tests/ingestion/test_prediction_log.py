@@ -23,7 +23,7 @@ from monitoring_assets.errors import SourceChanged
 from monitoring_assets.ingestion import staging
 from monitoring_assets.ingestion.arrivals import find_files, news_of
 from monitoring_assets.ingestion.delivery import store
-from monitoring_assets.ingestion.prediction_log import ingest_log, staged_log
+from monitoring_assets.ingestion.prediction_log import staged_log
 from monitoring_assets_tests.example_monitor import (
     FIRST,
     SECOND,
@@ -35,6 +35,7 @@ from monitoring_assets_tests.example_monitor import (
     write_day,
     write_file,
 )
+from monitoring_assets_tests.ingested_days import ingest_log
 
 DAYS = [FIRST, SECOND, THIRD]
 STORED = ("inference_log", "quarantine", "deliveries")

@@ -4,8 +4,6 @@ import pandas as pd
 import pytest
 
 from monitoring_assets.errors import BaselineMissing, SourceUnreadable
-from monitoring_assets.ingestion.labels import ingest_labels
-from monitoring_assets.ingestion.prediction_log import ingest_log
 from monitoring_assets.ingestion.reference import ReferenceRows, stage_reference
 from monitoring_assets_tests.example_monitor import (
     FIRST,
@@ -19,6 +17,7 @@ from monitoring_assets_tests.example_monitor import (
     write_labels,
     write_reference,
 )
+from monitoring_assets_tests.ingested_days import ingest_labels, ingest_log
 
 FILE = {"path": "reference.parquet"}
 

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from monitoring_assets.errors import SourceUnreadable
-from monitoring_assets.ingestion.prediction_log import ingest_log
 from monitoring_assets.ingestion.serving import dropped_rows, measure_serving
 from monitoring_assets.monitor_spec import MonitorSpec
 from monitoring_assets.prediction_logging.segments import write_dropped
@@ -25,6 +24,7 @@ from monitoring_assets_tests.example_monitor import (
     example_warehouse,
     write_day,
 )
+from monitoring_assets_tests.ingested_days import ingest_log
 
 SERVING = {"latency_ms": "took", "error": "failure"}
 

@@ -16,9 +16,7 @@ from pydantic import ValidationError
 from monitoring_assets.errors import SourceUnavailable, SourceUnreadable
 from monitoring_assets.ingestion import staging
 from monitoring_assets.ingestion.files import Layout
-from monitoring_assets.ingestion.labels import ingest_labels
 from monitoring_assets.ingestion.lines import csv_rows, text_lines
-from monitoring_assets.ingestion.prediction_log import ingest_log
 from monitoring_assets.ingestion.staging import reading_connection
 from monitoring_assets_tests.example_monitor import (
     FIRST,
@@ -32,6 +30,7 @@ from monitoring_assets_tests.example_monitor import (
     write_day,
     write_file,
 )
+from monitoring_assets_tests.ingested_days import ingest_labels, ingest_log
 
 DAYS = [FIRST, SECOND, THIRD]
 

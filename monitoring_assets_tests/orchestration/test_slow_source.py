@@ -15,7 +15,6 @@ import pytest
 
 from monitoring_assets.ingestion import arrivals
 from monitoring_assets.ingestion.labels import staged_labels, store_labels
-from monitoring_assets.ingestion.prediction_log import ingest_log
 from monitoring_assets.warehouse import Warehouse
 from monitoring_assets_tests.dagster_monitor import DagsterMonitor, succeeded
 from monitoring_assets_tests.example_monitor import (
@@ -27,6 +26,7 @@ from monitoring_assets_tests.example_monitor import (
     write_labels,
     write_reference,
 )
+from monitoring_assets_tests.ingested_days import ingest_log
 
 pytestmark = pytest.mark.slow
 
@@ -84,6 +84,7 @@ def test_another_process_writes_while_a_slow_reader_reads(tmp_path: Path, asset:
         assert cost >= LEAST  # reading is part of what the day cost
 
 
+@pytest.mark.file_only
 def test_the_sensor_opens_the_files_of_a_glob_while_another_process_writes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

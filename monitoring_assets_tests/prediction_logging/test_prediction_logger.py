@@ -24,10 +24,10 @@ import pytest
 
 from monitoring_assets.drift.distances import psi
 from monitoring_assets.errors import LoggerMisconfigured
-from monitoring_assets.ingestion.prediction_log import ingest_log
 from monitoring_assets.prediction_logging.prediction_logger import PredictionLogger, high_risk, low_confidence
 from monitoring_assets.prediction_logging.segments import read_dropped
 from monitoring_assets_tests.example_monitor import FIRST, SECOND, contents, example_spec, example_warehouse
+from monitoring_assets_tests.ingested_days import ingest_log
 from monitoring_assets_tests.measuring.profiles import grid_of, profile
 
 COLUMNS = {"amount": "numeric", "country": "categorical"}

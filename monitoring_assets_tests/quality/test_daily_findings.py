@@ -16,7 +16,6 @@ from monitoring_assets.baselines.building import build_candidate_baseline
 from monitoring_assets.baselines.in_force import discard_candidate_baseline, put_in_force
 from monitoring_assets.demo.flights import FEATURES, load_flights
 from monitoring_assets.errors import ExpectationUnusable
-from monitoring_assets.ingestion.prediction_log import ingest_log
 from monitoring_assets.monitor_spec import MonitorSpec, days_between
 from monitoring_assets.quality.daily_findings import daily_findings
 from monitoring_assets.quality.expectations import Volume
@@ -31,6 +30,7 @@ from monitoring_assets_tests.example_monitor import (
     write_day,
     write_reference,
 )
+from monitoring_assets_tests.ingested_days import ingest_log
 
 pytestmark = pytest.mark.slow
 

@@ -79,8 +79,7 @@ def test_the_report_adds_up_and_outlives_the_rows(monitor: DagsterMonitor) -> No
     assert report.months[0].source_bytes == source
     # Each table of the monitor is in the report, whatever is added to them.
     with monitor.warehouse() as connection:
-        stored = connection.execute("SELECT table_name FROM duckdb_tables() WHERE schema_name = 'example'").fetchall()
-        names = [name for (name,) in stored]
+        names = list(tables_of(monitor.spec))
         sizes = bytes_per_row(connection, monitor.spec, names)
         rows = {name: connection.execute(f"SELECT count(*) FROM example.{name}").fetchall()[0][0] for name in names}
     (month,) = report.months
