@@ -4,7 +4,7 @@ Run `python -m benchmarks.quiet_days [RUNS [NAMES]]`, RUNS of each line (60), fe
 prints the table of docs/statistics.md. A run simulates a reference of 56 days and 90 days after it, of the same process: five
 columns of about 300 rows a day, four of them numeric. An alarm is any score of any column and window beyond its threshold. Every
 window is judged, as a monitor would, however few of its days there are: the monitor starts on the day after the reference and
-knows no day before.
+knows no day before. Lines of all features together judge the same days by the scores `(all features)` alone, from the rows.
 """
 
 import sys
@@ -18,8 +18,10 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from monitoring_assets.drift import calibration
+from monitoring_assets.drift.multivariate_scores import WEIGHT, Samples, calibrate_samples, score_samples
 from monitoring_assets.drift.thresholds import read_thresholds
 from monitoring_assets.drift.windows import score_days
 from monitoring_assets.measuring.histograms import Histogram, Key
@@ -95,6 +97,7 @@ class Line:
     rows: Process = steady
     columns: int = 5
     reference_days: int = 56
+    together: bool = False
 
 
 LINES = (
@@ -113,6 +116,11 @@ LINES = (
     Line("wander by 0.1 σ, 30,000 rows", partial(wandering, sigma=0.1), many),
     Line("wander, 100 columns", wandering, columns=100),
     Line("wander, reference of 14 days", wandering, reference_days=14),
+    Line("all features together: independent", independent, together=True),
+    Line("all features together: wander by 0.3 σ", wandering, together=True),
+    Line("all features together: persist, AR 0.8", partial(persistent, phi=0.8), together=True),
+    Line("all features together: weekends of their own, 0.5 σ", weekends, together=True),
+    Line("all features together: five of twelve days lost", wandering, with_outages, together=True),
 )  # fmt: skip
 
 
@@ -156,11 +164,11 @@ def part(histograms: dict[Key, Histogram], start: int, stop: int | None = None) 
     return found
 
 
-def spec_of(histograms: dict[Key, Histogram], windows: Sequence[int]) -> MonitorSpec:
+def spec_of(kinds: dict[str, str], windows: Sequence[int]) -> MonitorSpec:
     return MonitorSpec.model_validate(
         {
             "name": "quiet", "id": "id", "event_time": "at", "start_day": "2026-01-05",
-            "features": {key[1]: {"kind": each.kind} for key, each in histograms.items()},
+            "features": {name: {"kind": kind} for name, kind in kinds.items()},
             "prediction": {"value": "prediction"}, "log": {"path": "/log.parquet"}, "reference": {"path": "/reference.parquet"},
             "drift": {"windows_days": list(windows)},
         }
@@ -169,7 +177,7 @@ def spec_of(histograms: dict[Key, Histogram], windows: Sequence[int]) -> Monitor
 
 def alarms(reference: dict[Key, Histogram], current: dict[Key, Histogram], windows: Sequence[int], moved: Histogram) -> Any:
     """Whether each day has an alarm, and whether the column x1 has one when its days are `moved`: two Series by day."""
-    spec = spec_of(reference, windows)
+    spec = spec_of({key[1]: each.kind for key, each in reference.items()}, windows)
     thresholds = read_thresholds(calibration.calibrate(reference, spec, "b"))
     days = next(iter(current.values())).days
     found = []
@@ -197,6 +205,45 @@ def noise_of_the_first(line: Line) -> Iterator[None]:
         yield
     finally:
         calibration.simulated_noise = simulate
+
+
+def sampled(line: Line, generator: np.random.Generator) -> pd.DataFrame:
+    """The rows of a monitor whose numeric columns have something in common, each pair a correlation of 0.36."""
+    number = line.reference_days + FIRST_MONTH + LATER
+    of_day = np.repeat(np.arange(number), line.rows(generator, number))
+    common, found = generator.normal(size=len(of_day)), {}
+    for place in range(line.columns):
+        values = 0.6 * common + 0.8 * generator.normal(size=len(of_day)) + line.process(generator, number)[of_day]
+        found[f"x{place}" if place else "c0"] = (
+            values
+            if place
+            else pd.Categorical.from_codes(np.searchsorted(CUTS[3::8], values), [f"k{i}" for i in range(len(CUTS[3::8]) + 1)])
+        )
+    days = np.datetime64(FIRST) + of_day
+    return pd.DataFrame(found | {"day": days, "sample_key": generator.exponential(size=len(days)), WEIGHT: 1.0}).sort_values(
+        ["day", "sample_key"], ignore_index=True
+    )
+
+
+def shares_together(line: Line, seed: int) -> list[float]:
+    """As `shares`, by the scores of all features together; what is found of one column that moved is not their matter."""
+    generator = np.random.default_rng([zlib.crc32(line.name.encode()), seed])
+    rows = sampled(line, generator)
+    is_reference = rows["day"] < np.datetime64(FIRST) + line.reference_days
+    reference, current = rows[is_reference].reset_index(drop=True), rows[~is_reference].reset_index(drop=True)
+    kinds = {name: "numeric" if name.startswith("x") else "categorical" for name in rows if name[1:].isdigit()}
+    samples = Samples(kinds, reference, current, frozenset())
+    last = FIRST + timedelta(days=line.reference_days + FIRST_MONTH - 1)
+    found = []
+    for windows in WINDOWS:
+        spec = spec_of(kinds, windows)
+        thresholds = read_thresholds(calibrate_samples(spec, "b", samples))
+        days = [day.date() for day in current["day"].drop_duplicates()]
+        scores = score_samples(spec, "b", samples, days, thresholds)
+        alarming = (scores["severity"].notna() & (scores["severity"] != "ok")).groupby(scores["day"]).any()
+        found.append((alarming[alarming.index > last].mean(), alarming[alarming.index <= last].mean()))
+    (later, first), (later_30, first_30) = found
+    return [later, later_30, first, first_30, np.nan]
 
 
 def shares(line: Line, seed: int) -> list[float]:
@@ -227,10 +274,10 @@ def main() -> None:
     with ProcessPoolExecutor(2) as pool:
         for line in chosen:
             of_line = max(runs * 5 // line.columns, 2)
-            found = np.array(list(pool.map(partial(shares, line), range(of_line), chunksize=2)))
-            print(
-                f"| {line.name} | " + " | ".join(f"{share:.1%}" for share in found.mean(axis=0)) + f" | {of_line} |", flush=True
-            )
+            measure = shares_together if line.together else shares
+            found = np.array(list(pool.map(partial(measure, line), range(of_line), chunksize=2)))
+            shown = " | ".join("–" if np.isnan(share) else f"{share:.1%}" for share in found.mean(axis=0))
+            print(f"| {line.name} | {shown} | {of_line} |", flush=True)
 
 
 if __name__ == "__main__":

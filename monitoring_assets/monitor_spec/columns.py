@@ -86,9 +86,10 @@ class Label(SpecModel):
     """The ground truth: its column in the label source, and how late it comes.
 
     A day's labels are mature, and count for performance, training and the gate, when `delay_days` have passed since the day. With
-    `mature_coverage` they count as soon as that share of the day's predictions has a label; leave it out where a label says 0
-    until the truth is known. What is not seen to arrive (a query, a function, a remote file) is read every night until the day is
-    mature, and once more `lateness_days` later.
+    `mature_coverage` they count as soon as that share of the day's predictions has a label. It has no default, for only you know
+    whether a label is final when it comes: state it (0.95, say) where each is, as a delivery's arrival; leave it out where a
+    label says 0 until the truth is known, as of an undisputed payment, or where the bad ones come first. What is not seen to
+    arrive (a query, a function, a remote file) is read every night until the day is mature, and once more `lateness_days` later.
     """
 
     column: str
