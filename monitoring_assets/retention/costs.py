@@ -127,12 +127,12 @@ def bytes_per_row(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, name
     found: dict[str, float | None] = {}
     for name in names:
         of = table(spec, name)
+        ((rows,),) = connection.execute(f"SELECT count(*) FROM {of}").fetchall()  # a shared warehouse has what was named before
         ((blocks,),) = connection.execute(
             "SELECT count(DISTINCT block) FROM (SELECT unnest(list_append(additional_block_ids, block_id)) AS block "
             "FROM pragma_storage_info(?)) WHERE block >= 0",
             [of],
         ).fetchall()
-        ((rows,),) = connection.execute(f"SELECT count(*) FROM {of}").fetchall()
         found[name] = blocks * block_size / rows if rows else None
     return found
 
