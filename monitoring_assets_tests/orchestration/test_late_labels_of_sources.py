@@ -15,7 +15,7 @@ from monitoring_assets_tests.dagster_monitor import DagsterMonitor, succeeded
 from monitoring_assets_tests.example_monitor import example_rows, write_day, write_labels, write_reference
 from monitoring_assets_tests.orchestration.test_label_schedule import DAYS, DELAY, ROWS, YESTERDAY, asked_at_night, run
 
-pytestmark = [pytest.mark.slow, pytest.mark.file_only]
+pytestmark = [pytest.mark.long, pytest.mark.file_only]
 
 Publish = Callable[[dict[date, dict[str, int]]], None]
 
