@@ -13,7 +13,7 @@ from monitoring_assets.monitor_spec import days_between
 from monitoring_assets_tests import postgres_server
 from monitoring_assets_tests.dagster_monitor import DagsterMonitor, succeeded
 from monitoring_assets_tests.example_monitor import example_rows, write_day, write_labels, write_reference
-from monitoring_assets_tests.orchestration.test_label_schedule import DAYS, DELAY, ROWS, YESTERDAY, asked_at_night, run
+from monitoring_assets_tests.orchestration.test_nightly import DAYS, DELAY, ROWS, YESTERDAY, asked_at_night, run
 
 pytestmark = [pytest.mark.long, pytest.mark.file_only]
 
@@ -71,7 +71,7 @@ def test_a_label_that_comes_late_is_stored_while_its_day_is_open_and_read_once_m
         "label": {"column": "late", "delay_days": DELAY, "lateness_days": 2},
         "labels": source,
     }
-    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         monitor = DagsterMonitor(tmp_path, instance, **settings)
         succeeded(monitor.materialise("reference_baseline"))
         succeeded(monitor.run_days("daily", DAYS[0], DAYS[-1]))
