@@ -1,7 +1,7 @@
 """A year of flights through the monitor: serve, monitor, tick the sensor, retrain when it says so; then summarise the outcome.
 
-Four weeks are served at a time, and then the retrain policy is asked. A live monitor is asked every day; asking every week here
-takes more than half as long again (Dagster's events of 101 runs instead of 29) and ends within .002 of the same AUC.
+A week is served at a time, and then the retrain policy is asked. A live monitor is asked every day. A week's two runs over the
+days and their labels take about 2 s of processor time, a retrain 5 s, and there are 44 weeks.
 """
 
 import json
@@ -23,7 +23,7 @@ from monitoring_assets.performance.realised import realised_metrics
 from monitoring_assets.retraining.registry import Registry
 from monitoring_assets.warehouse import Warehouse, table
 
-DAYS_AT_ONCE = 28
+DAYS_AT_ONCE = 7
 
 
 @dataclass
