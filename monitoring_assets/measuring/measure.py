@@ -17,6 +17,7 @@ from monitoring_assets.measuring.kernel import profiles
 from monitoring_assets.measuring.labelled import added_labelled, labelled
 from monitoring_assets.measuring.model_versions import rows_by_version, version_segments
 from monitoring_assets.measuring.profile_sums import added_profiles
+from monitoring_assets.measuring.ruled import Rule, added_ruled, ruled
 from monitoring_assets.measuring.sample import added_samples, samples
 from monitoring_assets.measuring.served import added_served, served
 from monitoring_assets.measuring.watched import watched_rows
@@ -28,13 +29,14 @@ Tables = dict[str, pa.Table]
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is to be measured: a profile where there are grids, a sample, how predictions were served, and predictions with
-    their labels (the rows then have what `labelled.labelled` asks for)."""
+    """What is to be measured: a profile where there are grids, a sample, how predictions were served, predictions with their
+    labels (the rows then have what `labelled.labelled` asks for), and how rows stand to the rules at some places of a list."""
 
     grids: Mapping[str, Grid] = field(default_factory=dict)
     sample: bool = False
     serving: bool = False
     labelled: bool = False
+    rules: Mapping[int, Rule] | None = None
 
 
 def measure(connection: duckdb.DuckDBPyConnection, rows: str, spec: MonitorSpec, wanted: Wanted) -> Tables:
@@ -49,6 +51,8 @@ def measure(connection: duckdb.DuckDBPyConnection, rows: str, spec: MonitorSpec,
         found |= served(connection, rows, spec)
     if wanted.labelled:
         found |= labelled(connection, rows, spec)
+    if wanted.rules is not None:
+        found |= ruled(connection, rows, spec, wanted.rules)
     return found
 
 
@@ -72,6 +76,8 @@ def merge(connection: duckdb.DuckDBPyConnection, batches: Sequence[Tables], spec
         found |= added_served(connection, together)
     if "labelled" in together:
         found |= added_labelled(connection, together)
+    if "ruled" in together:
+        found |= added_ruled(connection, together)
     return found
 
 

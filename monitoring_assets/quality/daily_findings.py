@@ -10,11 +10,11 @@ import duckdb
 import pyarrow as pa
 
 from monitoring_assets.monitor_spec import MonitorSpec, Severity
-from monitoring_assets.quality.day_expectations import day_end
 from monitoring_assets.quality.declared import evaluate_declared
 from monitoring_assets.quality.expectations import GX_NAMES, READABLE_SOURCE
 from monitoring_assets.quality.facts import facts_in_force
 from monitoring_assets.quality.findings import Finding, evaluate_days
+from monitoring_assets.quality.measurement import day_end
 from monitoring_assets.retention.costs import measured_cost
 from monitoring_assets.retention.forgetting import forgotten_days
 from monitoring_assets.warehouse import newest_day, replace_days, table, transaction

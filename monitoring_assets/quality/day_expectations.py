@@ -8,15 +8,15 @@ when it evaluates them on the day's rows. It is not imported here; `validation.p
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
+from datetime import timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import numpy as np
 
+from monitoring_assets.measuring.ruled import ROW_KINDS
 from monitoring_assets.monitor_spec import MonitorSpec, Severity
 from monitoring_assets.quality.expectations import GX_NAMES, PANDAS_TYPES, Expectation, Kind
-from monitoring_assets.quality.measurement import ROW_KINDS, Measured
+from monitoring_assets.quality.measurement import Measured, day_end
 
 # Bounds are stored with so many decimals, rounded so that they allow rather more than less.
 DECIMALS = 6
@@ -113,11 +113,6 @@ def _fresh(m: Measured, spec: MonitorSpec, rate: float) -> list[DayExpectation]:
     kwargs = {"column": m.expectation.column, "min_value": earliest.isoformat()}
     seconds = (end - earliest).total_seconds()
     return [DayExpectation(GX_NAMES["fresh"], kwargs, "moderate", round(m.value * 3600, DECIMALS) <= seconds)]
-
-
-def day_end(day: date, spec: MonitorSpec) -> datetime:
-    """The end of a day in the monitor's time zone, as a UTC time: an hour is an hour, also when clocks change."""
-    return datetime.combine(day + timedelta(days=1), time(), ZoneInfo(spec.time_zone)).astimezone(ZoneInfo("UTC"))
 
 
 def _correlated(m: Measured, spec: MonitorSpec, rate: float) -> list[DayExpectation]:

@@ -73,10 +73,12 @@ class LastEvent:
 
 @dataclass(frozen=True)
 class Correlation:
-    """Pearson's r of a pair within a day: the median of the reference's days, and the deviation of its Fisher z beyond noise."""
+    """Pearson's r of a pair within a day: the median of the reference's days, and the deviation of its Fisher z beyond noise.
+    `ranges` are the reference's smallest and largest value of both columns."""
 
     median: float
     spread: float
+    ranges: tuple[tuple[float, float], tuple[float, float]] = ((-1.0, 1.0), (-1.0, 1.0))
 
 
 @dataclass(frozen=True)
@@ -316,5 +318,5 @@ def _correlated(spec: MonitorSpec, facts: ReferenceFacts) -> Iterator[Expectatio
     for pair in sorted(strong, key=lambda pair: -abs(strong[pair].median))[:MAXIMUM_PAIRS]:
         found = strong[pair]
         words = f"correlated, at least half as strongly as the reference's {found.median:.2f}"
-        arguments = {"pair": pair, "median": found.median, "spread": found.spread}
+        arguments = {"pair": pair, "median": found.median, "spread": found.spread, "ranges": found.ranges}
         yield Expectation("correlated", " ~ ".join(pair), arguments, NONE_TOLERATED, words)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import date
 
 import duckdb
@@ -49,8 +50,12 @@ def read_facts(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, baselin
     for fact, columns, value, rows in stored:
         if fact == "correlation" and set(columns) <= set(spec.features):
             by_pair.setdefault((columns[0], columns[1]), []).append((value, rows))
-    correlations = {pair: correlation_of(found) for pair, found in by_pair.items() if len(found) >= FEWEST_DAYS}
-    return reference_facts(profiles, spec, last_event_of(gaps), correlations)
+    facts = reference_facts(profiles, spec, last_event_of(gaps))
+    for pair, found in by_pair.items():
+        if len(found) >= FEWEST_DAYS and all(column in facts.minimum for column in pair):  # else one is constant
+            ranges = [(facts.minimum[column], facts.maximum[column]) for column in pair]
+            facts.correlations[pair] = replace(correlation_of(found), ranges=(ranges[0], ranges[1]))
+    return facts
 
 
 def reference_facts(

@@ -13,10 +13,11 @@ from typing import Any
 
 import duckdb
 
+from monitoring_assets.measuring.ruled import ROW_KINDS
 from monitoring_assets.monitor_spec import MonitorSpec, Severity
 from monitoring_assets.quality.day_expectations import DayExpectation, expectations_of_days
 from monitoring_assets.quality.expectations import GX_NAMES, Kind, ReferenceFacts, expectations_of, volume_in_words
-from monitoring_assets.quality.measurement import ROW_KINDS, Measured, measure
+from monitoring_assets.quality.measurement import Measured, measure
 from monitoring_assets.sql_text import on_days
 
 # How each severity is called by Great Expectations.

@@ -1,4 +1,4 @@
-"""What each day shows of each expectation: counted by DuckDB, all days and columns in one query.
+"""What each day shows of each expectation, from the tables that `measuring/ruled.py` counts of all days and columns together.
 
 Great Expectations copies whole columns in memory for its rules: 60 rules that name the rows on 1 M rows x 20 columns take it
 5.3 s and 0.93 GB. Twice as many take 2 s here, and DuckDB's own memory limit. Whether what was counted is acceptable is judged
@@ -6,20 +6,21 @@ in `findings.py`.
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
 
 import duckdb
 
-from monitoring_assets.baselines.day_facts import finite, hours_before_end
+from monitoring_assets.measuring.measure import Tables, Wanted
+from monitoring_assets.measuring.measure import measure as measured_tables
+from monitoring_assets.measuring.ruled import PAIR_SUMS, VALUE_KINDS, correlation
 from monitoring_assets.monitor_spec import MonitorSpec
 from monitoring_assets.quality.expectations import Expectation
-from monitoring_assets.warehouse import TYPE_NAMES, literal, quoted
+from monitoring_assets.warehouse import TYPE_NAMES
 from monitoring_assets.wording import shortened
-
-# Kinds that count rows of a day.
-ROW_KINDS = ("not_null", "in_range", "in_set", "no_outliers", "unique_id")
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,8 @@ def measure(
         column: types.get(column, "absent") for column, kind in spec.log_columns.items() if not _fits(types.get(column), kind)
     }
     comparable = {place: e for place, e in enumerate(expectations) if _is_comparable(e, types, wrong)}
-    counted = _counted(connection, rows, spec, comparable, wrong)
-    samples = _samples(connection, rows, spec, comparable, counted, wrong)
+    tables = measured_tables(connection, rows, spec, Wanted(rules=comparable))
+    counted, samples = _values(spec, comparable, tables), _samples(spec, comparable, tables)
     for day in dict.fromkeys(days):
         found = counted.get(day, {})
         total = int(found.get("rows", 0))
@@ -95,97 +96,39 @@ def _is_comparable(e: Expectation, types: dict[str, str], wrong: dict[str, str])
     return all(column in types and (column not in wrong or e.kind == "not_null") for column in columns)
 
 
-def _counted(
-    connection: duckdb.DuckDBPyConnection, rows: str, spec: MonitorSpec, comparable: dict[int, Expectation], wrong: dict[str, str]
-) -> dict[date, dict[str, float]]:
-    """By day: `rows`, and for the expectation at a place its value `m<place>` and, where it is not all rows, `n<place>`."""
-    wanted = ["count(*) AS rows"]
-    for place, e in comparable.items():
-        wanted += _aggregates(place, e, spec, wrong)
-    counted = _by_day(connection, f"SELECT day, {', '.join(wanted)} FROM {rows} GROUP BY day")
-    for place, e in comparable.items():
-        if e.kind == "unique_id":
-            repeated = _repeated_sql(rows, str(e.column))
-            again = _by_day(connection, f"SELECT day, sum(n) AS m{place} FROM ({repeated}) GROUP BY day")
-            for day in counted:
-                counted[day] |= again.get(day, {f"m{place}": 0.0})
-    return counted
+def day_end(day: date, spec: MonitorSpec) -> datetime:
+    """The end of a day in the monitor's time zone, as a UTC time: an hour is an hour, also when clocks change."""
+    return datetime.combine(day + timedelta(days=1), time(), ZoneInfo(spec.time_zone)).astimezone(ZoneInfo("UTC"))
 
 
-def _aggregates(place: int, e: Expectation, spec: MonitorSpec, wrong: dict[str, str]) -> list[str]:
-    if e.kind == "fresh":
-        return [f"{hours_before_end(spec)} AS m{place}"]
-    if e.kind == "correlated":
-        x, y = (finite(column) for column in e.arguments["pair"])
-        return [f"corr({x}, {y}) AS m{place}", f"regr_count({x}, {y}) AS n{place}"]
-    missing = _missing(str(e.column), spec, wrong)
-    if e.kind == "not_null":
-        return [f"count(*) FILTER ({missing}) AS m{place}"]
-    present = f"count(*) FILTER (NOT {missing}) AS n{place}"  # the same for each rule of a column: DuckDB counts it once
-    if e.kind == "unique_id":
-        return [present]
-    if e.kind == "prediction_varies":
-        x = quoted(str(e.column))
-        return [present, f"nullif(count(DISTINCT {x}) FILTER (NOT {missing}), 0) AS m{place}"]
-    return [present, f"count(*) FILTER ({_unexpected(e, spec, wrong)}) AS m{place}"]
+def _values(spec: MonitorSpec, rules: dict[int, Expectation], tables: Tables) -> dict[date, dict[str, float]]:
+    """By day: `rows`, and for the rule at a place its value `m<place>` and, where it does not rest on all rows, `n<place>`."""
+    found: dict[date, dict[str, float]] = {row.pop("day"): row for row in tables["ruled"].to_pylist()}
+    distinct = (
+        Counter((row["day"], row["place"]) for row in tables["distinct"].to_pylist()) if "distinct" in tables else Counter()
+    )
+    for day, values in found.items():
+        for place, rule in rules.items():
+            if rule.kind == "prediction_varies":
+                values[f"m{place}"] = distinct[day, place] or math.nan
+            elif rule.kind == "fresh":
+                last = values[f"last{place}"]
+                values[f"m{place}"] = math.nan if last is None else (day_end(day, spec).timestamp() - last / 1e6) / 3600
+            elif rule.kind == "correlated":
+                values[f"m{place}"] = correlation(*(int(values[f"{name}{place}"]) for name in ("n", *PAIR_SUMS)))
+    return found
 
 
-def _missing(column: str, spec: MonitorSpec, wrong: dict[str, str]) -> str:
-    x = quoted(column)
-    is_number = spec.log_columns.get(column) == "DOUBLE" and column not in wrong
-    return f"({x} IS NULL OR isnan({x}))" if is_number else f"({x} IS NULL)"
-
-
-def _unexpected(e: Expectation, spec: MonitorSpec, wrong: dict[str, str]) -> str:
-    """SQL that is true of a row that breaks the expectation."""
-    x = quoted(str(e.column))
-    if e.kind == "not_null":
-        return _missing(str(e.column), spec, wrong)
-    if e.kind == "in_set":
-        return f"({x} NOT IN ({', '.join(literal(value) for value in e.arguments['value_set'])}))"
-    low, high = e.arguments["min_value"], e.arguments["max_value"]
-    sides = [f"{x} < {low!r}::DOUBLE"] if low is not None else []
-    sides += [f"{x} > {high!r}::DOUBLE"] if high is not None else []
-    return f"(NOT isnan({x}) AND ({' OR '.join(sides)}))"  # DuckDB holds NaN to be above every number
-
-
-def _repeated_sql(rows: str, column: str) -> str:
-    x = quoted(column)
-    return f"SELECT day, {x}, count(*) AS n FROM {rows} WHERE {x} IS NOT NULL GROUP BY day, {x} HAVING n > 1"
-
-
-def _samples(
-    connection: duckdb.DuckDBPyConnection,
-    rows: str,
-    spec: MonitorSpec,
-    comparable: dict[int, Expectation],
-    counted: dict[date, dict[str, float]],
-    wrong: dict[str, str],
-) -> dict[tuple[date, int], tuple[str, ...]]:
-    """The commonest unexpected values per day and expectation; for `not_null` the first ids of such rows."""
-    samples: dict[tuple[date, int], tuple[str, ...]] = {}
-    limit = spec.quality.samples
-    for place, e in comparable.items():
-        if e.kind not in ROW_KINDS or not limit or not any(found[f"m{place}"] for found in counted.values()):
-            continue
-        x = quoted(str(e.column))
-        if e.kind == "unique_id":
-            query = f"SELECT day, min({x}, {limit}) FROM ({_repeated_sql(rows, str(e.column))}) GROUP BY day"
-        elif e.kind == "not_null":
-            unexpected = _unexpected(e, spec, wrong)
-            query = f"SELECT day, min({quoted(spec.id)}::VARCHAR, {limit}) FROM {rows} WHERE {unexpected} GROUP BY day"
-        else:
-            query = (
-                f"SELECT day, list(value ORDER BY n DESC, value) FROM (SELECT day, {x} AS value, count(*) AS n FROM {rows} "
-                f"WHERE {_unexpected(e, spec, wrong)} GROUP BY day, value "
-                f"QUALIFY row_number() OVER (PARTITION BY day ORDER BY n DESC, value) <= {limit}) GROUP BY day"
-            )
-        for day, values in connection.execute(query).fetchall():
-            samples[day, place] = tuple(shortened(str(value)) for value in values or [])
-    return samples
-
-
-def _by_day(connection: duckdb.DuckDBPyConnection, query: str) -> dict[date, dict[str, float]]:
-    found = connection.execute(query)
-    names = [column[0] for column in found.description or []][1:]
-    return {row[0]: dict(zip(names, row[1:], strict=True)) for row in found.fetchall()}
+def _samples(spec: MonitorSpec, rules: dict[int, Expectation], tables: Tables) -> dict[tuple[date, int], tuple[str, ...]]:
+    """The commonest unexpected values per day and expectation, among so many rows that break it (`measuring/ruled.py`); the
+    first ids of missing values, and of repeated ids."""
+    values: dict[tuple[date, int], list[str | float]] = {}
+    for row in tables["examples"].to_pylist() if "examples" in tables else ():
+        values.setdefault((row["day"], row["place"]), []).append(row["value"] if row["number"] is None else row["number"])
+    found = {}
+    for (day, place), shown in values.items():
+        if rules[place].kind in VALUE_KINDS:
+            first = sorted(Counter(shown).items(), key=lambda counted: (-counted[1], counted[0]))
+            values[day, place] = [value for value, _ in first]
+        found[day, place] = tuple(shortened(str(value)) for value in values[day, place][: spec.quality.samples])
+    return found

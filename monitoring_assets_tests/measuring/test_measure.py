@@ -11,11 +11,12 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from monitoring_assets.measuring import cells
+from monitoring_assets.measuring import cells, ruled
 from monitoring_assets.measuring.kernel import fit_grids
 from monitoring_assets.measuring.measure import Tables, Wanted, measure, merge
 from monitoring_assets.measuring.watched import watched_rows
 from monitoring_assets.monitor_spec import MonitorSpec
+from monitoring_assets.quality.expectations import Correlation, LastEvent, ReferenceFacts, expectations_of
 from monitoring_assets_tests.example_monitor import FIRST, example_content
 
 ROWS = 200
@@ -28,6 +29,20 @@ CASES: dict[str, dict[str, Any]] = {
     "regression": {"prediction": {"value": "score", "model_version": "model"}},
     "weighted regression": {"prediction": {"value": "score", "model_version": "model"}} | WEIGHTED,
 }
+
+FACTS = ReferenceFacts(
+    minimum={"amount": 40.0, "items": 0.0},
+    maximum={"amount": 60.0, "items": 1.0},
+    categories={"country": ["land 0"]},
+    commonest_prediction=0.1,
+    last_event=LastEvent(1.0, 2.0, 0.5, 30, 100.0),
+    correlations={("amount", "items"): Correlation(0.9, 0.0, ((40.0, 60.0), (0.0, 1.0)))},
+)
+RULES = [
+    rule
+    for rule in expectations_of(MonitorSpec.model_validate(example_content()), FACTS)
+    if rule.kind not in ("of_type", "row_count")
+]
 
 
 def rows_of(seed: int, rows: int = ROWS, lands: int = 2) -> pa.Table:
@@ -43,7 +58,7 @@ def rows_of(seed: int, rows: int = ROWS, lands: int = 2) -> pa.Table:
         {
             "day": pa.array([FIRST + timedelta(days=int(day)) for day in random.integers(0, 2, rows)], pa.date32()),
             "id": [f"{seed}-{place}" for place in range(rows)],
-            "at": pa.array([0] * rows, pa.timestamp("us", tz="UTC")),
+            "at": pa.array(random.integers(0, 10**15, rows), pa.timestamp("us", tz="UTC")),
             "amount": some_missing(random.choice([np.nan, np.inf, -0.0, 0.0, 7e9], rows) + random.normal(50, 10, rows) * tenths),
             "items": some_missing(random.choice([-0.0, 0.0, 1.0, 2.0], rows)),
             "country": some_missing(np.array([f"land {code}" for code in random.integers(0, lands, rows)])),
@@ -68,7 +83,8 @@ def asked(case: str, rows: pa.Table, segments: Sequence[str] = ("country",)) -> 
     spec = MonitorSpec.model_validate(content)
     with duckdb.connect() as connection:
         connection.register("given", rows)
-        return spec, Wanted(fit_grids(connection, watched_rows(spec, "given"), spec.watched_columns), True, True, True)
+        grids = fit_grids(connection, watched_rows(spec, "given"), spec.watched_columns)
+        return spec, Wanted(grids, sample=True, serving=True, labelled=True, rules=dict(enumerate(RULES)))
 
 
 def measured(batches: Sequence[pa.Table], spec: MonitorSpec, wanted: Wanted) -> Tables:
@@ -100,7 +116,7 @@ def test_any_division_of_a_days_rows_gives_the_same_tables(case: str, seed: int,
     order = np.array(random.sample(range(ROWS), ROWS))
     batches = [rows.take(order[places[order] == place]) for place in range(count)]
     whole = measured([rows], spec, wanted)
-    assert set(whole) >= {"profile", "sample", "served", "latencies", "labelled"}
+    assert set(whole) >= {"profile", "sample", "served", "latencies", "labelled", "ruled", "examples", "distinct"}
     same(measured([batch for batch in batches if len(batch)], spec, wanted), whole)
 
 
@@ -114,6 +130,8 @@ def test_so_it_is_where_categories_scores_and_latencies_are_too_many_to_be_kept(
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(cells, "EXACT_NUMBERS", 40)
         patched.setattr(cells, "CELL_BITS", 4)
+        patched.setattr(ruled, "EXAMPLES", 7)
+        patched.setattr(ruled, "DISTINCT_COUNTED", 9)
         patched.setattr("monitoring_assets.measuring.kernel.EXACT_LIMIT", 20)
         whole = measured([rows], spec, wanted)
         assert not all(whole["profile"]["is_exact"].to_pylist())
