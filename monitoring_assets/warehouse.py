@@ -45,6 +45,16 @@ TYPE_NAMES = {"TIMESTAMPTZ": "TIMESTAMP WITH TIME ZONE"}
 
 # Tables with a row per prediction, label or refused row: what they hold of a day is read when the day is worked on.
 ROW_TABLES = ("inference_log", "labels", "quarantine", "daily_sample")
+# Tables with some rows per day that grow for ever.
+RESULT_TABLES = (
+    "daily_profile",
+    "drift_scores",
+    "drift_verdicts",
+    "quality",
+    "performance",
+    "performance_counts",
+    "serving",
+)
 
 
 @dataclass(frozen=True)
@@ -52,15 +62,18 @@ class Scope:
     """What an operation is about to do, so that a shared warehouse can prepare it; a file, which has everything, ignores it.
 
     `days` of the monitor are replaced, and nobody else may replace them meanwhile. Of the tables in `ROW_TABLES` only the days
-    `rows` are read; None: all of them.
+    `rows` are read; None: all of them. Of those in `RESULT_TABLES` only days from `since` on are read; None: all.
     """
 
     monitor: str = ""
     days: tuple[date, ...] = ()
     rows: tuple[date, ...] | None = None
+    since: date | None = None
 
     def condition(self, monitor: str, name: str) -> str | None:
         """Which rows of a table are read, as SQL; None: all."""
+        if monitor == self.monitor and name in RESULT_TABLES and self.since is not None:
+            return f"day >= DATE '{self.since}'"
         if self.rows is None or monitor != self.monitor or name not in ROW_TABLES:
             return None
         listed = ", ".join(f"DATE '{day}'" for day in self.rows)

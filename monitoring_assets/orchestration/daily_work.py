@@ -14,15 +14,27 @@ from monitoring_assets.orchestration.partitions import days_of
 from monitoring_assets.orchestration.resources import MonitoringHome, errors_for_dagster
 from monitoring_assets.warehouse import Scope
 
-# Assets that read the rows of their own days and of no other.
-OF_OWN_ROWS = ("inference_log", "labels", "daily_profile")
-
 
 def work_on(spec: MonitorSpec, days: Sequence[date], asset: str) -> Scope:
-    """What an asset does with the warehouse for these days: performance also measures the later windows that hold one of them."""
-    if asset == "performance" and days:
-        days = days_between(min(days), max(days) + timedelta(days=max(spec.performance.windows_days) - 1))
-    return Scope(spec.name, tuple(days), tuple(days) if asset in OF_OWN_ROWS else None)
+    """What an asset, or the checks of `quality`, do with the warehouse for these days."""
+    if not days:
+        return Scope(spec.name)
+    first, last, reads = min(days), max(days), tuple(days)
+    if asset == "daily_profile":  # bins that are divided are divided on earlier days too
+        return Scope(spec.name, reads, reads)
+    if asset == "drift_scores":
+        if spec.retain_days is not None:  # rows of any earlier day may be forgotten
+            return Scope(spec.name, reads)
+        first -= timedelta(days=2 * max(spec.drift.windows_days))  # a window, and the one before it
+        return Scope(spec.name, reads, tuple(days_between(first, last)), first)
+    if asset == "performance":  # measures the later windows that hold one of the days, too
+        reach = timedelta(days=max(spec.performance.windows_days) - 1)
+        replaced, reads = tuple(days_between(first, last + reach)), tuple(days_between(first - reach, last + reach))
+        reference = spec.reference
+        if reference.first_day is not None and reference.last_day is not None:
+            reads += tuple(days_between(reference.first_day, reference.last_day))
+        return Scope(spec.name, replaced, reads, min(reads))
+    return Scope(spec.name, reads, reads, first)
 
 
 @contextmanager
