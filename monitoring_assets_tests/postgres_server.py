@@ -5,8 +5,9 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 
@@ -19,15 +20,37 @@ def missing() -> str | None:
     return None if _programs() is not None else "PostgreSQL is not installed (Debian: apt-get install postgresql)"
 
 
+@dataclass(frozen=True)
+class Server:
+    """A server that runs, and may be stopped and started again as often as wanted."""
+
+    address: str
+    control: Callable[..., None]
+
+    def kill(self) -> None:
+        """Stop it at once, as a crash would."""
+        self.control("-m", "immediate", "stop")
+
+    def start(self) -> None:
+        self.control("-l", os.devnull, "start")
+
+
 @contextmanager
 def running() -> Iterator[str]:
     """The address of a fresh server."""
-    with tempfile.TemporaryDirectory(prefix="postgres") as folder, _started(Path(folder)) as address:
-        yield address
+    with server() as started:
+        yield started.address
 
 
 @contextmanager
-def _started(folder: Path) -> Iterator[str]:
+def server() -> Iterator[Server]:
+    """A fresh server."""
+    with tempfile.TemporaryDirectory(prefix="postgres") as folder, _started(Path(folder)) as started:
+        yield started
+
+
+@contextmanager
+def _started(folder: Path) -> Iterator[Server]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -37,18 +60,21 @@ def _started(folder: Path) -> Iterator[str]:
         shutil.chown(folder, "postgres")
     data, programs = folder / "data", _programs() or Path()
     (folder / "password").write_text("sesame7")
-    start = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c fsync=off"
-    commands = [
-        [programs / "initdb", "-D", data, "-U", "monitor", "-N", "-A", "scram-sha-256", f"--pwfile={folder / 'password'}"],
-        [programs / "pg_ctl", "-D", data, "-w", "-l", folder / "log", "-o", start, "start"],
-    ]
-    for command in commands:
-        subprocess.run([*user, *map(str, command)], check=True, stdout=subprocess.DEVNULL, timeout=60, cwd="/")
+    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c fsync=off"
+
+    def run(program: str, *arguments: object) -> None:
+        command = [*user, str(programs / program), "-D", str(data), *map(str, arguments)]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=60, cwd="/")
+
+    def control(*arguments: str) -> None:
+        run("pg_ctl", "-w", "-o", options, *arguments)
+
+    run("initdb", "-U", "monitor", "-N", "-A", "scram-sha-256", f"--pwfile={folder / 'password'}")
+    control("-l", str(folder / "log"), "start")
     try:
-        yield f"postgresql://monitor:sesame7@127.0.0.1:{port}/postgres"
+        yield Server(f"postgresql://monitor:sesame7@127.0.0.1:{port}/postgres", control)
     finally:
-        stop = [programs / "pg_ctl", "-D", data, "-m", "immediate", "stop"]
-        subprocess.run([*user, *map(str, stop)], check=True, stdout=subprocess.DEVNULL, timeout=60, cwd="/")
+        control("-m", "immediate", "stop")
 
 
 def _programs() -> Path | None:

@@ -41,6 +41,8 @@ class Databases:
         server.close_idle()  # a database in use is no template
         with server.session(server.address(self.uri)) as session:
             session.connection.adbc_connection.set_autocommit(True)
+            if template:  # nor is one that a killed process is still connected to
+                session.rows(f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '{template}'")
             session.run(f"CREATE DATABASE {name}" + (f" TEMPLATE {template} STRATEGY FILE_COPY" if template else ""))
             session.connection.adbc_connection.set_autocommit(False)
         return name

@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -26,10 +27,13 @@ import numpy as np
 import pandas as pd
 
 from monitoring_assets.monitor_spec import MonitorSpec, days_between
+from monitoring_assets.shared_warehouse.postgres_warehouse import PostgresWarehouse
 from monitoring_assets.warehouse import Warehouse
 from monitoring_assets.warehouse_tables import tables_of
+from monitoring_assets_tests import postgres_server
 from monitoring_assets_tests.example_monitor import contents, example_rows, example_spec, rounded, write_file, write_reference
-from monitoring_assets_tests.whole_loop.day_process import OVERRIDES, DayProcess, Step
+from monitoring_assets_tests.stores import Databases
+from monitoring_assets_tests.whole_loop.day_process import OVERRIDES, DayProcess, Results, Step
 
 REFERENCE_DAYS = days_between(date(2026, 2, 20), date(2026, 2, 25))
 QUIET_DAYS = days_between(date(2026, 3, 8), date(2026, 3, 9))
@@ -106,11 +110,22 @@ def chaos_spec(home: Path) -> MonitorSpec:
 
 def snapshot(home: Path) -> Snapshot:
     """What the warehouse holds when it is opened now. A copy is opened: what a kill left is for the next process to recover."""
+    if Results.address_of is not None:
+        with PostgresWarehouse(uri=Results.address_of(home)).connect() as connection:
+            return _snapshot(connection, chaos_spec(home))
     with tempfile.TemporaryDirectory() as folder:
         for file in home.glob("warehouse.duckdb*"):
             shutil.copy(file, folder)
         with Warehouse(Path(folder) / "warehouse.duckdb").connect() as connection:
             return _snapshot(connection, chaos_spec(home))
+
+
+def copied(home: Path, target: Path) -> Path:
+    """A copy of a home, its database too."""
+    shutil.copytree(home, target)
+    if Results.address_of is not None:
+        Results.address_of(target)
+    return target
 
 
 def _snapshot(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) -> Snapshot:
@@ -242,7 +257,7 @@ def undisturbed(folder: Path) -> list[Work]:
     starts, states, measured = [], [], []
     for turn in range(5):
         change_sources(home, turn % 2)
-        starts.append(shutil.copytree(home, folder / f"before_{turn}"))
+        starts.append(copied(home, folder / f"before_{turn}"))
         measured.append(_measured(home, REPEATED_WORK if turn else FIRST_WORK))
         states.append(snapshot(home))
         check_accounts(states[-1])
@@ -275,10 +290,10 @@ def disturb(work: Work, number: int, seed: int, folder: Path, tally: Tally) -> I
     dice = random.Random(f"{seed} {number}")
     home = folder / "home"  # the same for every work, because accounts name the files they are about
     shutil.rmtree(home)
-    shutil.copytree(work.start, home)
+    copied(work.start, home)
     for _ in range(dice.randint(1, 6)):
         process, writes = DayProcess(home, work.steps), Writes(home)
-        if dice.random() < 0.7:
+        if dice.random() < 0.7 or not work.writes:  # a server shows no writes to aim at
             aim, moment = "moment", dice.uniform(0, work.seconds)
             reported = f"after {moment:.3f} s of {work.seconds:.3f}"
             process.is_alive(moment)
@@ -330,7 +345,16 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--series", type=int, default=None, help="do only this series")
+    parser.add_argument("--postgres", action="store_true", help="keep the results in a PostgreSQL server of its own")
     options = parser.parse_args()
+    with ExitStack() as stack:
+        if options.postgres:
+            databases = Databases(stack.enter_context(postgres_server.running()))
+            Results.address_of = databases.address_of
+        _disturb_all(options)
+
+
+def _disturb_all(options: argparse.Namespace) -> None:
     started = time.perf_counter()
     folder = Path(tempfile.mkdtemp(prefix="chaos_"))  # left when something does not hold
     works = undisturbed(folder)

@@ -9,7 +9,7 @@ import multiprocessing
 import os
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import date
 from itertools import count
@@ -40,13 +40,20 @@ OVERRIDES = {
 _numbers = count()
 
 
+class Results:
+    """Where processes that are started from now on keep their results: in the home's file, or in the database of that address."""
+
+    address_of: Callable[[Path], str] | None = None
+
+
 class DayProcess:
     """One process with its log. When the object exists, Dagster is up in it and the work begins."""
 
     def __init__(self, home: Path, steps: Sequence[Step]) -> None:
         self.log = home / f"process_{next(_numbers)}.log"
         self._told, tell = SERVER.Pipe(duplex=False)
-        self.process = SERVER.Process(target=_work, args=(home, list(steps), self.log, tell), daemon=True)
+        address = Results.address_of(home) if Results.address_of else ""
+        self.process = SERVER.Process(target=_work, args=(home, list(steps), self.log, tell, address), daemon=True)
         self.process.start()
         tell.close()
         self._told.recv()
@@ -86,7 +93,8 @@ def example_monitor(home: Path, instance: dg.DagsterInstance) -> DagsterMonitor:
     return DagsterMonitor(home, instance, patience_seconds=LOCK_PATIENCE_SECONDS, **OVERRIDES)
 
 
-def _work(home: Path, steps: Sequence[Step], log: Path, tell: Connection) -> None:
+def _work(home: Path, steps: Sequence[Step], log: Path, tell: Connection, address: str) -> None:
+    os.environ["MONITORING_ASSETS_WAREHOUSE"] = address
     reported = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(reported, 1)
     os.dup2(reported, 2)
