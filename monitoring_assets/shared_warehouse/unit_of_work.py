@@ -5,7 +5,7 @@ each change outside a transaction, what has changed goes back (`write_back.py`) 
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -44,15 +44,19 @@ _SHAPE_ONLY = re.compile(
     r"\s*(?:COMMENT|CREATE\s+(?:SCHEMA|TABLE(?!.*\b(?:AS|FROM)\b))|ALTER\s+TABLE\s+\S+\s+ADD\s+COLUMN)", re.IGNORECASE | re.DOTALL
 )
 _CATALOG = re.compile(r"duckdb_(?:columns|tables)\s*\(", re.IGNORECASE)
+# Queries about one baseline, and the tables of which they need its rows alone: others are a year's retrains.
+_OF_A_BASELINE = re.compile(r"\s*SELECT\b.*\bbaseline_id\s*=\s*(?:\?|\$\w+)", re.IGNORECASE | re.DOTALL)
+_BY_BASELINE = ("baseline_profiles", "baseline_sample", "baseline_facts")
 _CONTROL = re.compile(r"\s*(BEGIN|COMMIT|ROLLBACK)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Held:
-    """What is in memory of a table: its rows, perhaps; its comments, perhaps; and where a statement was to change it, a digest of
-    each of its parts as the server has them."""
+    """What is in memory of a table: its rows, perhaps, or those of some baselines; its comments, perhaps; and where a statement
+    was to change it, a digest of each of its parts as the server has them."""
 
     has_rows: bool = False
+    baselines: frozenset[str] = frozenset()
     has_comments: bool = False
     digests: Digests | None = None
 
@@ -74,7 +78,7 @@ class UnitOfWork:
     held: dict[Name, Held] = field(default_factory=dict)
     written: dict[Name, dict[str | None, str]] = field(default_factory=dict)
     _monitors: dict[str, str] | None = None
-    _before: dict[Name, Held] | None = None
+    _before: tuple[dict[Name, Held], Scope] | None = None
     _reshaped: bool = False
 
     def __getattr__(self, name: str) -> Any:
@@ -165,10 +169,10 @@ class UnitOfWork:
     def _control(self, word: str, sql: str) -> Any:
         if word == "BEGIN":
             result = self.duck.execute(sql)
-            self._before = dict(self.held)
+            self._before = (dict(self.held), self.scope)
             return result
         if word == "ROLLBACK":
-            self.held, self._before, self._reshaped = self._before or {}, None, False
+            (self.held, self.scope), self._before, self._reshaped = self._before or ({}, self.scope), None, False
             return self.duck.execute(sql)
         try:
             self._write_back()
@@ -184,15 +188,17 @@ class UnitOfWork:
         """Have what the statement names."""
         names = [(_plain(schema), _plain(name)) for schema, name in _QUALIFIED.findall(sql)]
         if _CATALOG.search(sql) and "temporary" not in sql:
-            self._mirror_all({value for value in parameters or () if isinstance(value, str)} & set(self.monitors()))
+            self._mirror_all({value for value in _values(parameters) if value in self.monitors()})
         shaping = bool(_SHAPING.match(sql))
+        texts = {value for value in _values(parameters) if isinstance(value, str)}
+        baselines = texts if _OF_A_BASELINE.match(sql) and all(name != "baselines" for _, name in names) else set()
         for schema, name in dict.fromkeys(names):
             monitor = self._monitor_called(schema)
             found = self._table_called(monitor, name) if monitor else None
             if monitor and found:
                 self._mirror((monitor, found), with_comments=shaping)
                 if not _SHAPE_ONLY.match(sql):
-                    self._load((monitor, found))
+                    self._load((monitor, found), baselines)
         self._reshaped = self._reshaped or shaping
         change = _CHANGE.match(sql)
         if change:
@@ -250,13 +256,22 @@ class UnitOfWork:
             for name in self._shapes_of(monitor):
                 self._mirror((monitor, name), with_comments=True)
 
-    def _load(self, name: Name) -> None:
-        """Have the rows that the scope asks for."""
-        if self.held[name].has_rows:
+    def _load(self, name: Name, baselines: set[str]) -> None:
+        """Have the rows that the scope asks for; of a table by baselines, where only some are asked for, theirs."""
+        held, shape = self.held[name], self._shapes_of(name[0])[name[1]]
+        if held.has_rows:
             return
-        shape = self._shapes_of(name[0])[name[1]]
-        self._insert(name, shape, self.scope.condition(*name) if "day" in shape.kinds else None)
-        self.held[name] = replace(self.held[name], has_rows=True)
+        if baselines and name[1] in _BY_BASELINE:
+            missing = baselines - held.baselines
+            if missing:
+                self._insert(name, shape, f"baseline_id IN ({_listed(missing)})")
+                self.held[name] = replace(held, baselines=held.baselines | missing)
+            return
+        condition = self.scope.condition(*name) if "day" in shape.kinds else None
+        if held.baselines:
+            condition = f"(baseline_id NOT IN ({_listed(held.baselines)}) OR baseline_id IS NULL)"
+        self._insert(name, shape, condition)
+        self.held[name] = replace(held, has_rows=True)
 
     def _insert(self, name: Name, shape: Shape, condition: str | None) -> None:
         columns = ", ".join(map(quoted, shape.kinds))
@@ -352,6 +367,15 @@ class Change:
 
 def full_name(name: Name) -> str:
     return f"{quoted(name[0])}.{quoted(name[1])}"
+
+
+def _listed(texts: Iterable[str]) -> str:
+    return ", ".join(map(literal, sorted(texts)))
+
+
+def _values(parameters: Any) -> list[Any]:
+    """The values of a statement's parameters, by place or by name."""
+    return list(parameters.values()) if isinstance(parameters, dict) else list(parameters or ())
 
 
 def _plain(identifier: str) -> str:

@@ -194,6 +194,22 @@ def test_only_the_rows_of_the_declared_days_are_loaded_and_the_others_stay_store
     assert stored(warehouse) == [(FIRST, 1.0, 100), (SECOND, 2.0, 100), (THIRD, 1.0, 100)]
 
 
+def test_of_several_baselines_only_the_one_asked_for_is_loaded_until_something_else_is_asked(warehouse, spec) -> None:
+    facts = table(spec, "baseline_facts")
+    with warehouse.connect() as connection, transaction(connection):
+        connection.execute(f"DELETE FROM {facts}")
+        connection.execute(f"INSERT INTO {facts} (baseline_id, value) VALUES ('a', 1), ('b', 2), ('c', 3), (NULL, 4)")
+    with warehouse.connect() as connection:
+        assert connection.execute(f"SELECT value FROM {facts} WHERE baseline_id = ?", ["b"]).fetchall() == [(2.0,)]
+        assert connection.duck.execute(f"SELECT count(*) FROM {facts}").fetchall() == [(1,)]
+        assert connection.sql(f"SELECT value FROM {facts} WHERE baseline_id = ?", params=["a"]).fetchall() == [(1.0,)]
+        assert connection.execute(f"SELECT list(value ORDER BY value) FROM {facts}").fetchall() == [([1.0, 2.0, 3.0, 4.0],)]
+    with warehouse.connect() as connection:
+        connection.execute(f"SELECT value FROM {facts} WHERE baseline_id = ?", ["b"])
+        connection.execute(f"UPDATE {facts} SET value = value + 1")
+    assert warehouse.query(f"SELECT sum(value) AS total FROM {facts}")["total"].to_list() == [14.0]
+
+
 def test_the_newest_day_is_known_without_its_rows(warehouse, spec) -> None:
     with warehouse.connect() as connection, transaction(connection):
         connection.execute(f"INSERT INTO {table(spec, 'inference_log')} (day) VALUES (DATE '{SECOND}')")
