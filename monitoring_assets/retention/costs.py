@@ -81,15 +81,16 @@ def measured_cost(
 def _estimated_bytes_per_row(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, asset: str) -> float | None:
     """The newest measurement. Measuring reads the layout of the whole table, so it is repeated only when the rows have
     doubled."""
-    if hasattr(connection, "stored_sizes"):
-        return bytes_per_row(connection, spec, [asset])[asset]
+    filled = (asset, *FILLED_BESIDE.get(asset, ()))
+    if hasattr(connection, "stored_sizes"):  # a server knows at once
+        held = connection.stored_sizes(spec.name, filled)
+        return sum(size for size, _ in held.values()) / held[asset][1] if held[asset][1] else None
     ((rows, rows_before, per_row),) = connection.execute(
         f"SELECT (SELECT count(*) FROM {table(spec, asset)}), sum(stored_rows), "
         f"arg_max(stored_bytes / stored_rows, day) FILTER (stored_bytes > 0) FROM {table(spec, 'costs')} WHERE asset = ?",
         [asset],
     ).fetchall()
     if per_row is None or rows.bit_length() > int(rows_before).bit_length():
-        filled = (asset, *FILLED_BESIDE.get(asset, ()))
         sizes = bytes_per_row(connection, spec, filled)
         counted = {name: connection.execute(f"SELECT count(*) FROM {table(spec, name)}").fetchall()[0][0] for name in filled}
         return sum(counted[name] * (sizes[name] or 0.0) for name in filled) / rows if rows else None

@@ -157,13 +157,15 @@ class UnitOfWork:
     def stored_sizes(self, monitor: str, names: Sequence[str]) -> dict[str, tuple[int, int]]:
         """What tables take on the server, indexes included, in bytes, and their rows as it last estimated or counted them."""
         found: dict[str, tuple[int, int]] = {}
+        session = self.writer()  # which sees what was stored since the snapshot
         for name in names:
-            ((size, rows),) = self.snapshot.rows(
+            ((size, rows),) = session.rows(
                 f"SELECT pg_total_relation_size(oid), CASE WHEN reltuples > 0 THEN reltuples::bigint "
                 f"ELSE (SELECT count(*) FROM {full_name((monitor, name))}) END "
                 f"FROM pg_class WHERE oid = {literal(full_name((monitor, name)))}::regclass"
             )
             found[name] = (size, rows)
+        session.rollback()
         return found
 
     def _control(self, word: str, sql: str) -> Any:

@@ -129,6 +129,7 @@ def test_what_fails_costs_nothing_that_is_reported(tmp_path: Path) -> None:
         assert connection.execute("SELECT count(*) FROM example.costs").fetchall() == [(0,)]
 
 
+@pytest.mark.file_only
 def test_the_layout_of_a_table_is_read_when_its_rows_have_doubled_and_not_every_day(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
