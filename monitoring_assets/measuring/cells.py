@@ -6,10 +6,13 @@ divided: `bounded_cells` is given the numbers of a batch first, and later the ce
 
 from collections.abc import Mapping, Sequence
 
+import duckdb
+import pyarrow as pa
+
 # Up to so many distinct numbers of a group each is a cell of its own.
 EXACT_NUMBERS = 20_000
-# Bits of a number that say in which cell it lies: 2 ** 17 cells between 0.5 and 1, and between any two powers of two.
-CELL_BITS = 18
+# Bits of a number that say in which cell it lies: 2 ** 14 cells between any two powers of two.
+CELL_BITS = 15
 
 
 def number_sql(x: str) -> str:
@@ -17,26 +20,47 @@ def number_sql(x: str) -> str:
     return f"(CASE WHEN {x} = 0 THEN 0.0::DOUBLE ELSE {x} END)"
 
 
-def bounded_cells(relation: str, keys: Sequence[str], amounts: Mapping[str, str], *, is_probability: bool = False) -> str:
-    """SQL of the cells (keys, lower, upper, amounts) of a relation with those columns.
+def bounded_cells(
+    connection: duckdb.DuckDBPyConnection,
+    relation: str,
+    keys: Sequence[str],
+    amounts: Mapping[str, str],
+    *,
+    is_probability: bool = False,
+) -> pa.Table:
+    """The cells (keys, lower, upper, amounts) of a relation with those columns, in rising order.
 
     `amounts` maps each column that is added up to its type. Probabilities have narrow cells near 1 as near 0. The cells of a
     group do not overlap; `lower` and `upper` are the smallest and the largest number found in each.
     """
-    by, names = ", ".join(keys), ", ".join(f"s.{key}" for key in keys)
+    by = ", ".join(keys)
     sums = ", ".join(f"sum({name})::{kind} AS {name}" for name, kind in amounts.items())
-    same = " AND ".join(f"s.{key} IS NOT DISTINCT FROM g.{key}" for key in keys)
     cell = _rounded("lower")
     if is_probability:
         cell = f"(CASE WHEN lower < 0.5 THEN {cell} ELSE 1.0::DOUBLE - {_rounded('(1.0::DOUBLE - lower)')} END)"
-    return f"""
-        WITH same_numbers AS MATERIALIZED (SELECT {by}, lower, upper, {sums} FROM {relation} GROUP BY {by}, lower, upper),
-        crowded AS (
-            SELECT {by}, count(*) > {EXACT_NUMBERS} OR bool_or(lower < upper) AS is_crowded FROM same_numbers GROUP BY {by}),
-        placed AS (
-            SELECT {names}, lower, upper, {", ".join(amounts)}, CASE WHEN is_crowded THEN {cell} ELSE lower END AS cell
-            FROM same_numbers s JOIN crowded g ON {same})
-        SELECT {by}, min(lower) AS lower, max(upper) AS upper, {sums} FROM placed GROUP BY {by}, cell"""
+    # Numbers are put into cells at once: of many that is cheaper than finding the distinct ones first.
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE number_cells AS SELECT {by}, min(lower) AS low, max(upper) AS high, {sums}, "
+        f"bool_or(lower < upper) AS was_crowded FROM {relation} GROUP BY {by}, {cell}"
+    )
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE few_numbers AS SELECT {by}, lower, upper, {sums} FROM {relation} r SEMI JOIN "
+        f"(SELECT {by} FROM number_cells GROUP BY {by} HAVING count(*) <= {EXACT_NUMBERS} AND NOT bool_or(was_crowded)) f "
+        f"ON {_same(keys, 'r', 'f')} GROUP BY {by}, lower, upper"
+    )
+    few = f"(SELECT {by} FROM few_numbers GROUP BY {by} HAVING count(*) <= {EXACT_NUMBERS}) f"
+    names = ", ".join(amounts)
+    found = connection.sql(
+        f"SELECT * FROM (SELECT {by}, lower, upper, {names} FROM few_numbers n SEMI JOIN {few} ON {_same(keys, 'n', 'f')} "
+        f"UNION ALL SELECT {by}, low, high, {names} FROM number_cells n ANTI JOIN {few} ON {_same(keys, 'n', 'f')}) "
+        f"ORDER BY {by}, lower"
+    ).to_arrow_table()
+    connection.execute("DROP TABLE number_cells; DROP TABLE few_numbers")
+    return found
+
+
+def _same(keys: Sequence[str], one: str, other: str) -> str:
+    return " AND ".join(f"{one}.{key} IS NOT DISTINCT FROM {other}.{key}" for key in keys)
 
 
 def _rounded(x: str) -> str:

@@ -48,20 +48,23 @@ def labelled(
         sums = connection.sql(f"SELECT day, segment, version, {_sums(spec)} FROM {relation} GROUP BY day, segment, version")
         part = {"labelled": sums.to_arrow_table()}
         if spec.task == "classification":
+            amount = amount_of(spec)
             numbers = (
-                f"(SELECT day, segment, version, {number_sql('score')} AS lower, lower AS upper, (w * label)::{ROWS} AS ones, "
-                f"(w * (1 - label))::{ROWS} AS zeros FROM {relation} WHERE w > 0)"
+                f"(SELECT day, segment, version, {number_sql('score')} AS lower, lower AS upper, (w * label)::{amount} AS ones, "
+                f"(w * (1 - label))::{amount} AS zeros FROM {relation} WHERE w > 0)"
             )
-            part["scores"] = connection.sql(_cells(numbers)).to_arrow_table()
+            part["scores"] = _cells(connection, numbers, amount)
         found.append(part)
     connection.execute("DROP TABLE measured_rows")
     return {name: _sorted(pa.concat_tables([part[name] for part in found], promote_options="permissive")) for name in found[0]}
 
 
-def added_labelled(connection: duckdb.DuckDBPyConnection, parts: Mapping[str, pa.Table]) -> dict[str, pa.Table]:
+def added_labelled(
+    connection: duckdb.DuckDBPyConnection, parts: Mapping[str, pa.Table], spec: MonitorSpec
+) -> dict[str, pa.Table]:
     """The tables of all rows, from those of batches put below each other."""
     connection.register("labelled_batches", parts["labelled"])
-    kinds = dict.fromkeys(COUNTS, "BIGINT") | dict.fromkeys((*OF_ROWS, *OF_CLASSES), ROWS)
+    kinds = dict.fromkeys(COUNTS, "BIGINT") | dict.fromkeys((*OF_ROWS, *OF_CLASSES), amount_of(spec)) | {"log_loss": ROWS}
     added = [
         f"{ENDS[name]}({name}) AS {name}" if name in ENDS else f"sum({name})::{kinds.get(name, 'HUGEINT')} AS {name}"
         for name in parts["labelled"].column_names
@@ -74,7 +77,7 @@ def added_labelled(connection: duckdb.DuckDBPyConnection, parts: Mapping[str, pa
     connection.unregister("labelled_batches")
     if "scores" in parts:
         connection.register("score_batches", parts["scores"])
-        found["scores"] = connection.sql(_cells("score_batches")).to_arrow_table()
+        found["scores"] = _cells(connection, "score_batches", amount_of(spec))
         connection.unregister("score_batches")
     return {name: _sorted(table) for name, table in found.items()}
 
@@ -84,8 +87,13 @@ def segments_of(spec: MonitorSpec) -> list[str]:
     return list(dict.fromkeys([*spec.segments, *spec.protected_attributes]))
 
 
-def _cells(numbers: str) -> str:
-    return bounded_cells(numbers, KEYS, {"ones": ROWS, "zeros": ROWS}, is_probability=True)
+def amount_of(spec: MonitorSpec) -> str:
+    """What amounts of rows are added up in: without weights they are whole numbers, whose sums are exact."""
+    return ROWS if spec.sampling_weight else "DOUBLE"
+
+
+def _cells(connection: duckdb.DuckDBPyConnection, numbers: str, amount: str) -> pa.Table:
+    return bounded_cells(connection, numbers, KEYS, {"ones": amount, "zeros": amount}, is_probability=True)
 
 
 def _sorted(table: pa.Table) -> pa.Table:
@@ -109,12 +117,14 @@ def _prepared(spec: MonitorSpec, rows: str, by: Sequence[str]) -> str:
 
 
 def _sums(spec: MonitorSpec) -> str:
+    amount = amount_of(spec)
+    kinds = dict.fromkeys(OF_CLASSES, amount) | {"log_loss": ROWS}
     found = {
         "row_count": "count(*)",
         "labelled_rows": "count(label)",
         "measured_rows": "count(*) FILTER (w > 0)",
-        "weight": f"sum(w::{ROWS})",
-        "squared_weight": f"sum((w * w)::{ROWS})",
+        "weight": f"sum(w::{amount})",
+        "squared_weight": f"sum((w * w)::{amount})",
         "smallest_label": f"min({number_sql('label')}) FILTER (w > 0)",
         "largest_label": f"max({number_sql('label')}) FILTER (w > 0)",
         "smallest_score": f"min({number_sql('score')}) FILTER (w > 0)",
@@ -122,7 +132,7 @@ def _sums(spec: MonitorSpec) -> str:
         "unreadable_class": "min(unreadable) FILTER (w > 0)",
     }
     if spec.task == "classification":
-        found |= {name: f"coalesce(sum(({sql})::{ROWS}) FILTER (w > 0), 0)" for name, sql in _class_sums().items()}
+        found |= {name: f"coalesce(sum(({sql})::{kinds[name]}) FILTER (w > 0), 0)" for name, sql in _class_sums().items()}
     else:
         for name, sql in _number_sums().items():
             found |= parts_sql(sql, name)

@@ -75,7 +75,7 @@ def merge(connection: duckdb.DuckDBPyConnection, batches: Sequence[Tables], spec
     if "served" in together:
         found |= added_served(connection, together)
     if "labelled" in together:
-        found |= added_labelled(connection, together)
+        found |= added_labelled(connection, together, spec)
     if "ruled" in together:
         found |= added_ruled(connection, together)
     return found

@@ -76,7 +76,7 @@ def added_ruled(connection: duckdb.DuckDBPyConnection, parts: Mapping[str, pa.Ta
     connection.unregister("ruled_batches")
     if "examples" in parts:
         connection.register("example_batches", parts["examples"])
-        first = f"row_number() OVER (PARTITION BY day, place ORDER BY rank) <= {EXAMPLES}"
+        first = f"row_number() OVER (PARTITION BY day, place ORDER BY rank, value, number) <= {EXAMPLES}"
         found["examples"] = connection.sql(f"FROM example_batches QUALIFY {first} ORDER BY ALL").to_arrow_table()
         connection.unregister("example_batches")
     if "distinct" in parts:
@@ -158,19 +158,18 @@ def _repeated_sql(rows: str, column: str) -> str:
 
 def _examples_sql(rows: str, place: int, rule: Rule, spec: MonitorSpec, numbers: set[str]) -> str:
     """Rows that break a rule: the value, or the id where a value is missing or an id repeated."""
-    x = identifier = f"{quoted(spec.id)}::VARCHAR"
-    rank, number = identifier, "NULL::DOUBLE"
+    identifier = f"{quoted(spec.id)}::VARCHAR"
+    rank, value, number = "0::UBIGINT", identifier, "NULL::DOUBLE"
+    broken = f"{rows} WHERE {identifier} IS NOT NULL"
     if rule.kind in VALUE_KINDS:
-        rank, x = f"coalesce(md5({identifier}) || {identifier}, '')", quoted(str(rule.column))
-        x, number = ("NULL::VARCHAR", x) if rule.column in numbers else (x, number)
+        x, rank, broken = quoted(str(rule.column)), f"hash({identifier})", f"{rows} WHERE true"
+        value, number = ("NULL::VARCHAR", x) if rule.column in numbers else (x, number)
     if rule.kind == "unique_id":
-        broken = f"(SELECT *, {x} AS rank FROM ({_repeated_sql(rows, str(rule.column))}))"
+        broken = f"({_repeated_sql(rows, str(rule.column))})"
     else:
-        broken = f"(SELECT *, {rank} AS rank FROM {rows} WHERE {_unexpected(rule, numbers)} AND rank IS NOT NULL)"
-    return (
-        f"SELECT day, {place} AS place, rank, {x} AS value, {number} AS number FROM {broken} "
-        f"QUALIFY row_number() OVER (PARTITION BY day ORDER BY rank) <= {EXAMPLES}"
-    )
+        broken += f" AND {_unexpected(rule, numbers)}"
+    first = f"min(struct_pack(rank := {rank}, value := {value}, number := {number}), {EXAMPLES})"
+    return f"SELECT day, {place} AS place, unnest({first}, recursive := true) FROM {broken} GROUP BY day"
 
 
 def _distinct_sql(rows: str, place: int, rule: Rule, numbers: set[str]) -> str:

@@ -31,7 +31,7 @@ def served(connection: duckdb.DuckDBPyConnection, rows: str, spec: MonitorSpec) 
         f"(SELECT day, {number_sql('latency')} AS lower, lower AS upper, n FROM "
         f"(SELECT day, {latency} AS latency, {weight} AS n FROM {rows}) WHERE isfinite(latency))"
     )
-    return _ordered(connection, sums, bounded_cells(numbers, ["day"], {"n": ROWS}))
+    return {"served": _by_day(connection, sums), "latencies": bounded_cells(connection, numbers, ["day"], {"n": ROWS})}
 
 
 def added_served(connection: duckdb.DuckDBPyConnection, parts: Mapping[str, pa.Table]) -> dict[str, pa.Table]:
@@ -39,11 +39,10 @@ def added_served(connection: duckdb.DuckDBPyConnection, parts: Mapping[str, pa.T
     connection.register("served_batches", parts["served"])
     connection.register("latency_batches", parts["latencies"])
     sums = ", ".join(f"sum({name})::{kind} AS {name}" for name, kind in SUMS.items())
-    added = _ordered(
-        connection,
-        f"SELECT day, {sums} FROM served_batches GROUP BY day",
-        bounded_cells("latency_batches", ["day"], {"n": ROWS}),
-    )
+    added = {
+        "served": _by_day(connection, f"SELECT day, {sums} FROM served_batches GROUP BY day"),
+        "latencies": bounded_cells(connection, "latency_batches", ["day"], {"n": ROWS}),
+    }
     connection.unregister("served_batches")
     connection.unregister("latency_batches")
     return added
@@ -68,11 +67,8 @@ def served_days(connection: duckdb.DuckDBPyConnection, parts: Mapping[str, pa.Ta
     return found
 
 
-def _ordered(connection: duckdb.DuckDBPyConnection, sums: str, cells: str) -> dict[str, pa.Table]:
-    return {
-        "served": connection.sql(f"SELECT * FROM ({sums}) ORDER BY day").to_arrow_table(),
-        "latencies": connection.sql(f"SELECT * FROM ({cells}) ORDER BY day, lower").to_arrow_table(),
-    }
+def _by_day(connection: duckdb.DuckDBPyConnection, sums: str) -> pa.Table:
+    return connection.sql(f"SELECT * FROM ({sums}) ORDER BY day").to_arrow_table()
 
 
 def _weight(spec: MonitorSpec) -> str:
