@@ -4,12 +4,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from monitoring_assets_tests import dagster_monitor, example_monitor, postgres_server
+from monitoring_assets_tests import dagster_monitor, example_monitor, ingested_days, postgres_server
 from monitoring_assets_tests.stores import Databases
 
 STORES = ["file", pytest.param("postgres", marks=[pytest.mark.long, pytest.mark.postgres])]
 # A module that imports one of these touches the warehouse.
-TOUCHING = (example_monitor.example_warehouse, dagster_monitor.DagsterMonitor)
+TOUCHING = (example_monitor.example_warehouse, dagster_monitor.DagsterMonitor, ingested_days.ingest, ingested_days.ingest_example)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -23,7 +23,7 @@ from monitoring_assets.monitor_spec import MonitorSpec, days_between
 from monitoring_assets.performance.metrics import PRIMARY_METRIC
 from monitoring_assets.performance.realised import realised_metrics
 from monitoring_assets.retraining.decisions import find_verdict, store_verdict
-from monitoring_assets.retraining.gate import Verdict, judge
+from monitoring_assets.retraining.gate import Verdict, gate_verdict
 from monitoring_assets.retraining.lost_models import require_registry_of_the_champion
 from monitoring_assets.retraining.registry import CHALLENGER, PREVIOUS, RegisteredVersion, Registry
 from monitoring_assets.retraining.training import Candidate, load_trainer, predict, train_candidate
@@ -130,7 +130,7 @@ def gate(warehouse: AnyWarehouse, registry: Registry, spec: MonitorSpec, decisio
     champion = registry.champion(spec.name)
     if champion is not None and champion.version == challenger.version:  # killed half-way through its promotion
         champion = registry.find(spec.name, PREVIOUS)
-    verdict = _judge(warehouse, registry, spec, challenger, champion)
+    verdict = _gate_verdict(warehouse, registry, spec, challenger, champion)
     with warehouse.connect() as connection:
         earlier = find_verdict(connection, spec, challenger.version)
     if earlier is not None:  # killed after it was decided: labels that came since do not decide again
@@ -224,7 +224,7 @@ def _logged_predictions(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec
     return connection.execute(f"{rows} WHERE l.label IS NOT NULL AND p.day IN (SELECT unnest(?::DATE[]))", [list(days)]).df()
 
 
-def _judge(
+def _gate_verdict(
     warehouse: AnyWarehouse,
     registry: Registry,
     spec: MonitorSpec,
@@ -278,7 +278,7 @@ def _verdict(
     spec: MonitorSpec, candidate: float, incumbent: float | None, rows: int, first: date | None = None, last: date | None = None
 ) -> Verdict:
     needed, better_by = spec.retrain.minimum_gate_rows, spec.retrain.minimum_improvement
-    return judge(
+    return gate_verdict(
         spec.task,
         candidate,
         incumbent,

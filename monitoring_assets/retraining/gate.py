@@ -24,7 +24,7 @@ class Verdict:
     rows: int
 
 
-def judge(
+def gate_verdict(
     task: Task,
     candidate_metric: float,
     champion_metric: float | None,
@@ -46,12 +46,12 @@ def judge(
 
     Examples
     --------
-    >>> verdict = judge("classification", 0.701, 0.683, rows=6412, minimum_rows=1000, minimum_improvement=0.0)
+    >>> verdict = gate_verdict("classification", 0.701, 0.683, rows=6412, minimum_rows=1000, minimum_improvement=0.0)
     >>> verdict.promoted, round(verdict.improvement, 3)
     (True, 0.018)
     >>> verdict.reason
     "AUC 0.701 against the champion's 0.683 on 6,412 rows that neither was trained on"
-    >>> judge("classification", 0.7, 0.6, rows=20, minimum_rows=1000, minimum_improvement=0.0).reason
+    >>> gate_verdict("classification", 0.7, 0.6, rows=20, minimum_rows=1000, minimum_improvement=0.0).reason
     'only 20 labelled rows that neither model was trained on, at least 1,000 are needed'
     """
     metric = PRIMARY_METRIC[task]

@@ -5,11 +5,11 @@ from datetime import date
 
 import pytest
 
-from monitoring_assets.retraining.gate import Verdict, judge
+from monitoring_assets.retraining.gate import Verdict, gate_verdict
 
 
 def verdict(candidate: float, champion: float | None, rows: int = 6412, improvement: float = 0.0) -> Verdict:
-    return judge(
+    return gate_verdict(
         "classification",
         candidate,
         champion,
@@ -47,7 +47,7 @@ def test_a_candidate_that_is_not_better_enough_is_refused(candidate: float, impr
 
 def test_a_lower_error_is_an_improvement() -> None:
     kept = {"rows": 10, "minimum_rows": 1, "minimum_improvement": 0.05}
-    assert judge("regression", 9.0, 10.0, **kept).promoted
-    refused = judge("regression", 9.6, 10.0, **kept)
+    assert gate_verdict("regression", 9.0, 10.0, **kept).promoted
+    refused = gate_verdict("regression", 9.6, 10.0, **kept)
     assert not refused.promoted
     assert refused.reason.endswith("it must be better by more than 5.0%")
