@@ -1,5 +1,6 @@
 """Laws of many processes on one warehouse: each materialises a day of its own at the same time, and all succeed."""
 
+from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
@@ -9,11 +10,20 @@ from monitoring_assets.monitor_spec import days_between
 from monitoring_assets.warehouse_tables import TABLES
 from monitoring_assets_tests.example_monitor import write_reference
 from monitoring_assets_tests.whole_loop.chaos import REFERENCE_DAYS, ROWS, Rows, Snapshot, check_accounts, put_day, snapshot
-from monitoring_assets_tests.whole_loop.day_process import DayProcess, Step
+from monitoring_assets_tests.whole_loop.day_process import DayProcess, Results, Step
 
 pytestmark = pytest.mark.long
 
 DAYS = days_between(date(2026, 3, 8), date(2026, 3, 15))
+
+
+@pytest.fixture(autouse=True, params=["file", pytest.param("postgres", marks=pytest.mark.postgres)])
+def results(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Where the processes keep their results."""
+    if request.param == "postgres":
+        Results.address_of = request.getfixturevalue("databases").address_of
+    yield
+    Results.address_of = None
 
 
 def work_on(first: date, last: date) -> list[Step]:
