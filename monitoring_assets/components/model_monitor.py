@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
-from typing import Any, Self, get_args
+from typing import Any, Self, cast, get_args
 
 import dagster as dg
 from pydantic import BaseModel, RootModel, ValidationError
@@ -18,6 +18,9 @@ from monitoring_assets.orchestration.daily_assets import build_daily_assets
 from monitoring_assets.orchestration.model_assets import build_model_assets
 from monitoring_assets.orchestration.resources import MONITORING_HOME, MonitoringHome
 from monitoring_assets.orchestration.sensors import SENSORS
+
+# Set to 1, a monitor whose YAML is refused does not keep the others of its code location from loading.
+LEAVE_OUT_REFUSED = "MONITORING_ASSETS_LEAVE_OUT_REFUSED"
 
 
 class MonitorAttributes(RootModel[dict[str, Any]]):
@@ -44,29 +47,53 @@ class ModelMonitor(dg.Component):
 
     @classmethod
     def load(cls, attributes: BaseModel | None, context: dg.ComponentLoadContext) -> Self:
-        given = attributes.root if isinstance(attributes, MonitorAttributes) else {}
-        repeated = _repeated(context)
-        if repeated:
-            raise _refusal(given, context, repeated)
-        unset = sorted({name for text in _texts(given) for name in _variables(text) if name not in os.environ})
-        if unset:
-            raise _refusal(
-                given, context, [f"the environment variable {name} is not set, and the YAML uses it" for name in unset]
-            )
-        resolved: Any = context.resolution_context.resolve_value(given)  # templates such as {{ env.LOG_FOLDER }}
         try:
-            return cls(MonitorSpec.model_validate(resolved))
-        except ValidationError as error:
-            raise _refusal(given, context, [_explained(mistake, context) for mistake in error.errors()]) from None
+            return cls(_spec_of(attributes, context))
+        except dg.DagsterInvalidDefinitionError as refusal:
+            if os.environ.get(LEAVE_OUT_REFUSED) != "1":
+                raise
+            return cast("Self", RefusedMonitor(context.path, str(refusal)))
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         return build_monitor(self.spec, sensors=SENSORS if _first_of(context.component_tree) is self else ())
 
 
+class RefusedMonitor(ModelMonitor):
+    """A monitor whose YAML is refused, where the others are to load all the same: in the UI it is one asset that says why."""
+
+    def __init__(self, folder: Path, refusal: str) -> None:
+        self.name, self.refusal = re.sub(r"\W", "_", folder.name), refusal
+        dg.get_dagster_logger().error(refusal)
+
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
+        key = dg.AssetKey([self.name, "refused"])
+        return dg.Definitions(assets=[dg.AssetSpec(key, group_name=self.name, description=self.refusal)])
+
+
+def monitors_in(tree: dg.ComponentTree) -> list[ModelMonitor]:
+    """The monitors a project declares, in the order of their folders, without those that are refused."""
+    return [found for found in tree.get_all_components(of_type=ModelMonitor) if not isinstance(found, RefusedMonitor)]
+
+
+def _spec_of(attributes: BaseModel | None, context: dg.ComponentLoadContext) -> MonitorSpec:
+    given = attributes.root if isinstance(attributes, MonitorAttributes) else {}
+    repeated = _repeated(context)
+    if repeated:
+        raise _refusal(given, context, repeated)
+    unset = sorted({name for text in _texts(given) for name in _variables(text) if name not in os.environ})
+    if unset:
+        raise _refusal(given, context, [f"the environment variable {name} is not set, and the YAML uses it" for name in unset])
+    resolved: Any = context.resolution_context.resolve_value(given)  # templates such as {{ env.LOG_FOLDER }}
+    try:
+        return MonitorSpec.model_validate(resolved)
+    except ValidationError as error:
+        raise _refusal(given, context, [_explained(mistake, context) for mistake in error.errors()]) from None
+
+
 @cache
 def _first_of(tree: dg.ComponentTree) -> ModelMonitor | None:
     """The monitor that brings the sensors of all: Dagster copies what a component defines, and refuses two sensors of a name."""
-    return next(iter(tree.get_all_components(of_type=ModelMonitor)), None)
+    return next(iter(monitors_in(tree)), None)
 
 
 def build_monitor(

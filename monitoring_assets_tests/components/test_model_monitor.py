@@ -14,7 +14,7 @@ import yaml
 from dagster.components.core.component_tree import ComponentTree
 
 from monitoring_assets.components import ModelMonitor
-from monitoring_assets.components.model_monitor import build_monitor
+from monitoring_assets.components.model_monitor import LEAVE_OUT_REFUSED, build_monitor, monitors_in
 from monitoring_assets.monitor_spec import MonitorSpec
 from monitoring_assets.orchestration.every_monitor import monitors_of
 from monitoring_assets_tests.example_monitor import example_content, example_spec
@@ -152,6 +152,21 @@ def test_all_mistakes_of_a_file_are_reported_at_once(project: Project) -> None:
     reported = refusal(project(bad=VALID.replace("kind: numeric", "kind: number").replace("2026-03-01", "soon")))
     assert "features.amount.kind" in reported
     assert "start_day" in reported
+
+
+def test_a_refused_monitor_leaves_the_others_alone_where_that_is_asked_for(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = project(wrong=example_content(name="wrong", time_zone="Mars"), right=example_content(name="right"))
+    assert "unknown time zone 'Mars'" in refusal(folder)
+    monkeypatch.setenv(LEAVE_OUT_REFUSED, "1")
+    tree = ComponentTree.for_project(folder)
+    assert [monitor.spec.name for monitor in monitors_in(tree)] == ["right"]
+    repository = tree.build_defs().get_repository_def()
+    described = repository.asset_graph.get(dg.AssetKey(["wrong", "refused"])).description
+    assert "defs.yaml" in str(described)
+    assert "unknown time zone 'Mars'" in str(described)
+    assert sorted(sensor.name for sensor in repository.sensor_defs) == SENSOR_NAMES
 
 
 def test_what_is_valid_without_a_mistake_loads(project: Project) -> None:
