@@ -11,11 +11,15 @@ from zoneinfo import ZoneInfo
 
 from monitoring_assets.ingestion.contract import Rules
 from monitoring_assets.ingestion.staging import Contract, Staged, staged
+from monitoring_assets.measuring.exact_sums import LARGEST_WEIGHT
 from monitoring_assets.monitor_spec import MonitorSpec
 from monitoring_assets.warehouse import quoted
 
 # A row of weight 0 changes nothing, but a row without a usable weight cannot be counted.
-WEIGHT_RULE = ("{value} IS NULL OR NOT isfinite({value}) OR {value} < 0", "not a weight")
+WEIGHT_RULE = (
+    f"{{value}} IS NULL OR NOT isfinite({{value}}) OR {{value}} < 0 OR {{value}} > {LARGEST_WEIGHT!r}",
+    "not a weight",
+)
 # A folder is compacted when nothing was added to it for this many seconds.
 SETTLED_SECONDS = 60.0
 

@@ -10,8 +10,10 @@ from decimal import Decimal
 from fractions import Fraction
 from math import inf
 
-# What sums of weights are added up in: 26 digits before the point, so a billion rows may each stand for a billion.
+# What sums of weights, and of their squares, are added up in: 26 digits before the point.
 ROWS = "DECIMAL(38, 12)"
+# A larger weight is a mistake, and a hundred million squares of such would not fit.
+LARGEST_WEIGHT = 1e9
 # The unit of each of the three integers, as a power of two. A number below 2 ** 120 is split exactly, but for what lies below
 # 2 ** -100; 2 ** 40 rows may be added up.
 UNITS = (60, -20, -100)

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from monitoring_assets.errors import ColumnUnusable
-from monitoring_assets.measuring.exact_sums import ROWS
+from monitoring_assets.measuring.exact_sums import LARGEST_WEIGHT, ROWS
 from monitoring_assets.measuring.grid import (
     EXACT_LIMIT,
     INFINITE_KEY,
@@ -379,11 +379,11 @@ def _check_weight(connection: duckdb.DuckDBPyConnection, rows: str, weight: str)
     example, count = _row(
         connection,
         f"SELECT any_value(w::VARCHAR), count(*) FROM (SELECT {quoted(weight)} AS w FROM {rows}) "
-        "WHERE w IS NULL OR NOT isfinite(w::DOUBLE) OR w < 0",
+        f"WHERE w IS NULL OR NOT isfinite(w::DOUBLE) OR w < 0 OR w > {LARGEST_WEIGHT!r}",
     )
     if count:
         raise ColumnUnusable(
-            f"column {weight!r} holds {count} weights that are missing, negative or not finite, such as {example}; "
+            f"column {weight!r} holds {count} weights that are missing, negative or above a billion, such as {example}; "
             "a weight says how many rows a row stands for: correct or leave out those rows"
         )
 

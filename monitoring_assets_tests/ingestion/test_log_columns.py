@@ -175,10 +175,11 @@ def test_what_is_no_number_is_quarantined_row_by_row(tmp_path, value):
 
 
 def test_a_row_that_cannot_say_how_many_it_stands_for_is_quarantined(tmp_path):
-    weights = [1.0, 10.0, 0.0, 2.5, None, -1.0, math.inf, -math.inf]
-    reported, tables = one_day(tmp_path, example_rows(FIRST, 8).assign(stands_for=weights), sampling_weight="stands_for")
-    assert (reported.accepted_rows, reported.reasons) == (4, {"not a weight": 4})
-    assert reasons(tables) == [f"not a weight: stands_for is {shown}" for shown in ("-1.0", "-inf", "NULL", "inf")]
+    weights = [1.0, 10.0, 0.0, 2.5, None, -1.0, math.inf, -math.inf, 2e9]
+    reported, tables = one_day(tmp_path, example_rows(FIRST, 9).assign(stands_for=weights), sampling_weight="stands_for")
+    assert (reported.accepted_rows, reported.reasons) == (4, {"not a weight": 5})
+    refused = ("-1.0", "-inf", "2000000000.0", "NULL", "inf")
+    assert reasons(tables) == [f"not a weight: stands_for is {shown}" for shown in refused]
     assert sorted(row[-1] for row in tables["inference_log"]) == [0.0, 1.0, 2.5, 10.0]
 
 
