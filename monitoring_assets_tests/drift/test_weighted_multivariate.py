@@ -41,7 +41,7 @@ def logged(day: date, sign: float = 1.0) -> pd.DataFrame:
     return frame[always | (random.random(PREDICTIONS) < 0.1)]
 
 
-def store(connection: duckdb.DuckDBPyConnection, frames: Sequence[pd.DataFrame]) -> None:
+def put_rows(connection: duckdb.DuckDBPyConnection, frames: Sequence[pd.DataFrame]) -> None:
     connection.register("given", pd.concat(frames))
     connection.execute("INSERT INTO example.inference_log BY NAME SELECT * REPLACE (day::DATE AS day) FROM given")
     connection.unregister("given")
@@ -61,7 +61,7 @@ def scores(tmp_path_factory: pytest.TempPathFactory, store: str) -> pd.DataFrame
         reference={"first_day": str(REFERENCE[0]), "last_day": str(REFERENCE[-1])},
     )
     with example_warehouse(home, spec) as connection:
-        store(connection, [*map(logged, [*REFERENCE, *QUIET]), logged(FLIPPED, sign=-1.0)])
+        put_rows(connection, [*map(logged, [*REFERENCE, *QUIET]), logged(FLIPPED, sign=-1.0)])
         baseline = reference_baseline(connection, spec)
         days = [*QUIET, FLIPPED]
         profile_days(connection, spec, days_between(QUIET[0] - timedelta(days=6), FLIPPED))
