@@ -178,10 +178,9 @@ def session(uri: str) -> Iterator[Session]:
 
 
 def close_idle() -> None:
-    """Close the sessions that are kept for the next operation."""
+    """Close the sessions that this process keeps for its next operation. A forked one has none: its parent's are in use."""
     with _IDLE_LOCK:
-        kept = [session for sessions in _IDLE.values() for session in sessions]
-        _IDLE.clear()
+        kept = [each for key in list(_IDLE) if key[0] == os.getpid() for each in _IDLE.pop(key)]
     for each in kept:
         each.close()
 
