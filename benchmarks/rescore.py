@@ -17,8 +17,9 @@ from benchmarks.measurement import best_seconds, on_cpus
 from benchmarks.synthetic import COLUMNS, connected, parts, scanned, synthetic_spec
 from monitoring_assets.drift.calibration import calibrate
 from monitoring_assets.drift.windows import score_days
+from monitoring_assets.measuring.fitting import fit_grids
 from monitoring_assets.measuring.histograms import read_histograms
-from monitoring_assets.measuring.kernel import fit_grids, write_profiles
+from monitoring_assets.measuring.kernel import write_profiles
 from monitoring_assets.monitor_spec import ALL_CATEGORICAL_METHODS, ALL_NUMERIC_METHODS
 
 YEAR, WINDOWS, RUNS = 365, [1, 7, 30], 5

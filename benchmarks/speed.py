@@ -32,8 +32,9 @@ def ours(folder: Path) -> Judge:
     from monitoring_assets.drift.calibration import calibrate
     from monitoring_assets.drift.thresholds import read_thresholds
     from monitoring_assets.drift.windows import score_days
+    from monitoring_assets.measuring.fitting import fit_grids
     from monitoring_assets.measuring.histograms import read_histograms
-    from monitoring_assets.measuring.kernel import fit_grids, write_profiles
+    from monitoring_assets.measuring.kernel import write_profiles
 
     connection, spec = connected(), synthetic_spec(calibrated=True, windows_days=[1])
     rows = scanned([str(folder / REFERENCE)], f"DATE '2025-12-01' + (file_row_number % {REFERENCE_DAYS})::INTEGER")

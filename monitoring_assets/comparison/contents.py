@@ -11,7 +11,7 @@ import duckdb
 import pyarrow as pa
 
 from monitoring_assets.ingestion.tables import MISSING_MARKS, Table
-from monitoring_assets.measuring.kernel import NUMBERS, TIMES
+from monitoring_assets.measuring.values import NUMBERS, TIMES
 from monitoring_assets.warehouse import literal
 
 FAMILIES = {

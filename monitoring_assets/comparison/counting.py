@@ -16,9 +16,11 @@ from monitoring_assets.comparison.common_columns import Column, alias_sql
 from monitoring_assets.drift.multivariate_thresholds import COMPARED_ROWS
 from monitoring_assets.errors import ColumnUnusable
 from monitoring_assets.ingestion.tables import Table
+from monitoring_assets.measuring.fitting import fit_grids
 from monitoring_assets.measuring.grid import EXACT_LIMIT
 from monitoring_assets.measuring.histograms import Histogram, read_histograms
-from monitoring_assets.measuring.kernel import fit_grids, value_expressions, write_profiles
+from monitoring_assets.measuring.kernel import write_profiles
+from monitoring_assets.measuring.values import value_expressions
 from monitoring_assets.warehouse import quoted
 from monitoring_assets.warehouse_tables import PROFILE_COLUMNS
 

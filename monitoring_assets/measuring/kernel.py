@@ -5,7 +5,6 @@ DuckDB reads each column once for all days asked for and counts its cells; joini
 `histograms.py`'s.
 """
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -27,55 +26,11 @@ from monitoring_assets.measuring.grid import (
     NumericGrid,
     number_sql,
 )
+from monitoring_assets.measuring.values import value_expressions
 from monitoring_assets.warehouse import literal, quoted
 
-# A grid is fitted on about this many rows, drawn in blocks; more do not change its bins.
-FIT_ROWS = 2_000_000
-# Values that are fetched at once to fit grids on: 32 MB.
-FETCHED_VALUES = 4_000_000
 # On a day with more than `EXACT_LIMIT` categories those the grid does not know share as many buckets as two hex digits number.
 BUCKET_PREFIX = "\x1f"
-# DuckDB's types that are compared as numbers, and those of times, which are days since 1970.
-NUMBERS = re.compile(r"(U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|UINTEGER|FLOAT|DOUBLE|DECIMAL\(.*\)|BOOLEAN|BIGNUM|\"NULL\")")
-TIMES = re.compile(r"DATE|TIMESTAMP.*")
-
-
-def fit_grids(connection: duckdb.DuckDBPyConnection, rows: str, columns: Mapping[str, str]) -> dict[str, Grid]:
-    """A grid for each column, from the rows of a relation."""
-    expressions = value_expressions(connection, rows, columns)
-    numeric = {column: x for column, x in expressions.items() if columns[column] == "numeric"}
-    grids: dict[str, Grid] = dict(zip(numeric, _fit_numeric(connection, rows, list(numeric.values())), strict=True))
-    for column, x in expressions.items():
-        if columns[column] != "numeric":
-            found = connection.execute(
-                f"SELECT {x} AS category, count(*) FROM {rows} WHERE category IS NOT NULL GROUP BY category "
-                f"ORDER BY count(*) DESC, category LIMIT {EXACT_LIMIT}"
-            ).fetchall()
-            # Of more than fit, those seen once are heavy by nothing but their name.
-            heavy = [name for name, count in found if count > 1 or len(found) < EXACT_LIMIT]
-            grids[column] = CategoryGrid(tuple(sorted(heavy)))
-    return grids
-
-
-def fit_numeric(connection: duckdb.DuckDBPyConnection, rows: str, x: str) -> NumericGrid:
-    """A grid for the finite values of an SQL expression of type DOUBLE over the rows of a relation."""
-    return next(_fit_numeric(connection, rows, [x]))
-
-
-def _fit_numeric(connection: duckdb.DuckDBPyConnection, rows: str, expressions: Sequence[str]) -> Iterator[NumericGrid]:
-    """The grids of several expressions: as many are read at once as fit into `FETCHED_VALUES`."""
-    if not expressions:
-        return
-    (row_count,) = _row(connection, f"SELECT count(*) FROM {rows}")
-    sample = f"USING SAMPLE {100 * FIT_ROWS / row_count}% (system, 1)" if row_count > 2 * FIT_ROWS else ""
-    width = max(FETCHED_VALUES // max(min(row_count, FIT_ROWS), 1), 1)
-    for start in range(0, len(expressions), width):
-        selected = ", ".join(f"{x} AS v{place}" for place, x in enumerate(expressions[start : start + width]))
-        for fetched in connection.execute(f"SELECT {selected} FROM {rows} {sample}").fetchnumpy().values():
-            values: np.ndarray = np.ma.filled(np.ma.asarray(fetched, float), np.nan)
-            values = np.sort(values[np.isfinite(values)])
-            first = np.flatnonzero(np.append(True, values[1:] != values[:-1])) if len(values) else np.zeros(0, int)
-            yield NumericGrid.fitted(values[first], np.diff(np.append(first, len(values))))
 
 
 def write_profiles(
@@ -352,27 +307,6 @@ def name_categories(connection: duckdb.DuckDBPyConnection, grid: CategoryGrid, c
         "SELECT gid, key, 0 AS n FROM crowded_groups, known_categories) GROUP BY ALL"
     )
     connection.unregister("known_categories")
-
-
-def value_expressions(connection: duckdb.DuckDBPyConnection, rows: str, columns: Mapping[str, str]) -> dict[str, str]:
-    """SQL for each column's values: DOUBLE for a numeric one, VARCHAR for a categorical one."""
-    types = {row[0].casefold(): row[1] for row in connection.execute(f"DESCRIBE SELECT * FROM {rows}").fetchall()}
-    expressions = {}
-    for column, kind in columns.items():
-        if column.casefold() not in types:
-            raise ColumnUnusable(f"no column {column!r} in the rows to profile; they have {', '.join(sorted(types))}")
-        found = types[column.casefold()]
-        if kind == "categorical":
-            expressions[column] = quoted(column) if found == "VARCHAR" else f"CAST({quoted(column)} AS VARCHAR)"
-        elif TIMES.fullmatch(found):
-            expressions[column] = f"(epoch({quoted(column)}) / 86400.0::DOUBLE)"
-        elif NUMBERS.fullmatch(found):
-            expressions[column] = quoted(column) if found == "DOUBLE" else f"CAST({quoted(column)} AS DOUBLE)"
-        else:
-            raise ColumnUnusable(
-                f"column {column!r} is of type {found}, a numeric one was expected; cast it, or call it categorical"
-            )
-    return expressions
 
 
 def _check_weight(connection: duckdb.DuckDBPyConnection, rows: str, weight: str) -> None:

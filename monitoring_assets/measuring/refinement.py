@@ -12,8 +12,9 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
+from monitoring_assets.measuring.fitting import fit_numeric
 from monitoring_assets.measuring.grid import BINS, NumericGrid
-from monitoring_assets.measuring.kernel import count_within, fit_numeric, within
+from monitoring_assets.measuring.kernel import count_within, within
 from monitoring_assets.measuring.model_versions import rows_by_version, version_segments
 from monitoring_assets.measuring.watched import watched_rows
 from monitoring_assets.monitor_spec import MonitorSpec

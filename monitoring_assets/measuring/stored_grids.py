@@ -3,8 +3,8 @@
 import duckdb
 import numpy as np
 
+from monitoring_assets.measuring.fitting import fit_grids
 from monitoring_assets.measuring.grid import CategoryGrid, Grid, NumericGrid
-from monitoring_assets.measuring.kernel import fit_grids
 from monitoring_assets.monitor_spec import CONFIDENCE, MonitorSpec
 from monitoring_assets.warehouse import table
 

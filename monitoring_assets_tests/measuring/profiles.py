@@ -7,9 +7,10 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
+from monitoring_assets.measuring.fitting import fit_grids
 from monitoring_assets.measuring.grid import Grid
 from monitoring_assets.measuring.histograms import Histogram, read_histograms
-from monitoring_assets.measuring.kernel import fit_grids, write_profiles
+from monitoring_assets.measuring.kernel import write_profiles
 from monitoring_assets.warehouse_tables import PROFILE_COLUMNS
 
 FIRST_DAY = date(2026, 1, 1)

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitoring_assets.errors import ColumnUnusable
+from monitoring_assets.measuring.fitting import fit_grids
 from monitoring_assets.measuring.grid import CategoryGrid
 from monitoring_assets.measuring.histograms import Histogram
-from monitoring_assets.measuring.kernel import BUCKET_PREFIX, fit_grids, write_profiles
+from monitoring_assets.measuring.kernel import BUCKET_PREFIX, write_profiles
 from monitoring_assets_tests.measuring.profiles import FIRST_DAY, connect, grid_of, profile, rows_of
 
 RANDOM = np.random.default_rng(11)

@@ -12,7 +12,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from monitoring_assets.measuring import cells, ruled
-from monitoring_assets.measuring.kernel import fit_grids
+from monitoring_assets.measuring.fitting import fit_grids
 from monitoring_assets.measuring.measure import Tables, Wanted, measure, merge
 from monitoring_assets.measuring.watched import watched_rows
 from monitoring_assets.monitor_spec import MonitorSpec
