@@ -5,6 +5,8 @@ day alone.
 """
 
 import math
+import os
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import date
@@ -126,6 +128,16 @@ def reference_baseline(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec)
 def warehouse_of(home: Path) -> AnyWarehouse:
     """The home's warehouse, in the store that the test is about."""
     return warehouse_in(home)
+
+
+def environment_at(home: Path) -> dict[str, str]:
+    """The environment of a process that works on this home, in the store that the test is about."""
+    results = getattr(warehouse_of(home), "uri", None) or ""
+    return os.environ | {
+        "MONITORING_ASSETS_HOME": str(home),
+        "MONITORING_ASSETS_WAREHOUSE": results,
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """Laws of `monitoring-assets quarantine`: it shows what was refused and why, and reads fixed days again as Dagster runs."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ from monitoring_assets_tests.example_monitor import (
     SECOND,
     THIRD,
     contents,
+    environment_at,
     example_content,
     example_rows,
     example_spec,
@@ -60,7 +60,7 @@ def project(tmp_path):
 
 
 def command(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"MONITORING_ASSETS_HOME": str(project / "data"), "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment = environment_at(project / "data")
     environment.pop("DAGSTER_HOME", None)
     run = [sys.executable, "-W", "ignore", "-m", "monitoring_assets.cli", "quarantine", *arguments]
     return subprocess.run(run, cwd=project, env=environment, capture_output=True, text=True, timeout=240, check=False)
@@ -102,7 +102,7 @@ def test_mended_days_are_read_again_with_all_that_depends_on_them(project):
         "with users_instance(Path('data').resolve()) as instance:\n"
         "    MonitorDriver(definitions, spec, instance).materialise('reference_baseline')"
     )
-    environment = os.environ | {"MONITORING_ASSETS_HOME": str(home), "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment = environment_at(home)
     subprocess.run([sys.executable, "-W", "ignore", "-c", driver], cwd=project, env=environment, check=True, timeout=240)
     done = command(project, "example", "--limit", "0", "--replay")
     assert done.returncode == 0, done.stderr

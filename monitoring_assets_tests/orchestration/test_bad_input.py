@@ -196,6 +196,7 @@ def test_a_damaged_warehouse_is_a_failure_that_names_the_file_and_the_remedy(fre
         assert "Restore it from a backup, or move it away" in described
 
 
+@pytest.mark.file_only
 @pytest.mark.parametrize("home", ["a file", "a file/below", "/proc/nowhere", "/sys/not_allowed"])
 def test_an_impossible_home_is_a_failure_that_names_it_and_the_variable(tmp_path: Path, home: str) -> None:
     (tmp_path / "a file").write_text("no folder")
