@@ -7,6 +7,7 @@ import dagster as dg
 
 from monitoring_assets.ingestion.quarantine import Chosen, accounts, changes, days_concerned, ranges
 from monitoring_assets.monitor_spec import MonitorSpec
+from monitoring_assets.orchestration.daily_assets import DAILY_ASSETS, LABEL_ASSETS
 from monitoring_assets.orchestration.instance import users_instance
 from monitoring_assets.orchestration.monitor_driver import MonitorDriver
 from monitoring_assets.orchestration.resources import MONITORING_HOME
@@ -26,12 +27,12 @@ def reingest(spec: MonitorSpec, definitions: dg.Definitions, chosen: Chosen) -> 
     of_labels = sorted({day for of_asset in days.values() for day in of_asset}) if spec.labels is not None else []
     with users_instance(MONITORING_HOME.folder) as instance:
         driver = MonitorDriver(definitions, spec, instance)
-        for job, of_job in (("daily", days.get("inference_log", [])), ("labels", of_labels)):
-            for first, last in ranges(of_job):
+        for assets, of_assets in ((DAILY_ASSETS, days.get("inference_log", [])), (LABEL_ASSETS, of_labels)):
+            for first, last in ranges(of_assets):
                 failures: list[str] = []
                 with _collected(failures):
-                    driver.run_days(job, str(first), str(last))
-                yield from (f"{first} to {last}, {spec.name}_{job}: {failure}" for failure in failures)
+                    driver.run_days(assets, str(first), str(last))
+                yield from (f"{first} to {last}, {spec.name}/{assets[0]}: {failure}" for failure in failures)
     with MONITORING_HOME.connect(spec) as connection:
         yield from changes(before, accounts(connection, spec, days))
 
