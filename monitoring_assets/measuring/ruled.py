@@ -18,9 +18,9 @@ EXAMPLES, DISTINCT_COUNTED = 1_000, 1_000
 # Kinds that count rows of a day, and those of them that are about values, not ids.
 ROW_KINDS = ("not_null", "in_range", "in_set", "no_outliers", "unique_id")
 VALUE_KINDS = ("in_range", "in_set", "no_outliers")
-# For correlations a column is counted in steps: 2 ** 22 of them are the reference's range. Values further than 512 ranges away
-# count as that far, so that no product exceeds 64 bits and every sum is a whole number.
-STEPS, FURTHEST_STEP = 22, 2**31
+# For correlations a column is counted in steps: 2 ** 36 of them are the reference's range. Values further than 512 ranges away
+# count as that far, so that every sum is a whole number of at most 128 bits.
+STEPS, FURTHEST_STEP = 36, 2**45
 PAIR_SUMS = ("x", "y", "xx", "yy", "xy")
 
 
@@ -126,7 +126,7 @@ def _pair_sums(place: int, rule: Rule) -> list[str]:
         steps.append(f"greatest(-{FURTHEST_STEP}, least({FURTHEST_STEP}, {step}))::BIGINT")
     both = " AND ".join(f"isfinite({quoted(name)})" for name in names)
     x, y = (f"(CASE WHEN {both} THEN {step} END)" for step in steps)
-    terms = dict(zip(PAIR_SUMS, (x, y, f"{x} * {x}", f"{y} * {y}", f"{x} * {y}"), strict=True))
+    terms = dict(zip(PAIR_SUMS, (x, y, f"{x}::HUGEINT * {x}", f"{y}::HUGEINT * {y}", f"{x}::HUGEINT * {y}"), strict=True))
     return [
         f"count({x}) AS n{place}",
         *(f"coalesce(sum({term}), 0)::HUGEINT AS {name}{place}" for name, term in terms.items()),

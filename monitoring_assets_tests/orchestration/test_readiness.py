@@ -89,7 +89,7 @@ def test_a_feature_without_any_value_in_the_reference_is_not_judged_and_all_othe
     assert thin.rows(f"SELECT count(*) {of} <> 'empty' AND method = 'psi' AND severity IS NULL") == [(0,)]
     found = thin.check("drift_scores", "drift_within_threshold", DAY).evaluation
     assert found.passed
-    assert found.description == "quiet: 7 of 8 columns judged; not judged: empty (no values in the reference)"
+    assert found.description == "quiet: 7 of 8 columns judged; not judged: empty (the reference has no values of it)"
 
 
 def test_a_monitor_of_many_rows_and_a_long_reference_passes(tmp_path) -> None:
@@ -116,5 +116,5 @@ def test_neither_does_a_range_of_the_log_with_such_a_feature_stop_the_monitor(tm
         succeeded(monitor.materialise("reference_baseline"))
         succeeded(monitor.run_days("daily", DAY))
         found = monitor.check("drift_scores", "drift_within_threshold", DAY).evaluation
-    assert "empty (no values in the reference)" in found.description
+    assert "empty (the reference has no values of it)" in found.description
     assert found.metadata["judged_columns"].value >= 3  # the other feature, the score and its confidence

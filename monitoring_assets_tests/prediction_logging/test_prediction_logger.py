@@ -32,10 +32,14 @@ def test_what_many_threads_log_is_on_disk_once_and_readable_at_every_moment(tmp_
     watching = threading.Thread(target=reader)
     watching.start()
     with PredictionLogger(tmp_path, COLUMNS, flush_rows=50, flush_seconds=0.01) as logger:
-        writers = [
-            threading.Thread(target=lambda t=t: [logger.log({"amount": i}, 0.5, prediction_id=f"{t}-{i}") for i in range(1000)])
-            for t in range(4)
-        ]
+
+        def log_amid_flushes(name: int) -> None:
+            for i in range(1000):
+                if i == 500:  # the rest is logged once something is on disk
+                    wait_until(lambda: segments(tmp_path))
+                logger.log({"amount": i}, 0.5, prediction_id=f"{name}-{i}")
+
+        writers = [threading.Thread(target=log_amid_flushes, args=[name]) for name in range(4)]
         for thread in writers:
             thread.start()
         for thread in writers:
