@@ -29,7 +29,7 @@ ALL_TABLES = (
 
 @dataclass(frozen=True)
 class Tick:
-    """What came of one tick; its message without the name of the one monitor."""
+    """The result of one tick, its message without the name of the one monitor."""
 
     run_requests: list[dg.RunRequest]
     skip_message: str

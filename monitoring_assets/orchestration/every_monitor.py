@@ -169,7 +169,7 @@ def _by_monitor(runs: Sequence[dg.DagsterRun], repository: dg.RepositoryDefiniti
 def _answers(
     turns: Mapping[str, Turn], kept: Kept, answer: Answer, has_news: Callable[[Turn], bool], log: logging.Logger
 ) -> Iterator[tuple[Turn, dg.SensorResult]]:
-    """The turns that are taken in this tick, in rotation, each with its answer. Moves the rotation on."""
+    """This tick's turns in rotation, each with its answer. The next tick begins after the last of them."""
     until, others, seconds = time.monotonic() + TICK_SECONDS, 0, 0.0
     order = [name for name in turns if name >= kept.next] + [name for name in turns if name < kept.next]
     for place, name in enumerate(order):
