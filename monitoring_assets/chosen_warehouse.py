@@ -3,8 +3,13 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 from monitoring_assets.warehouse import LOCK_PATIENCE_SECONDS, LOG, AnyWarehouse, Warehouse
+
+
+def warehouse_kind() -> Literal["duckdb", "postgres"]:
+    return "postgres" if os.environ.get("MONITORING_ASSETS_WAREHOUSE", "").strip() else "duckdb"
 
 
 def warehouse_in(
@@ -13,7 +18,7 @@ def warehouse_in(
     report: Callable[[str], None] = LOG.warning,
 ) -> AnyWarehouse:
     """The database that `MONITORING_ASSETS_WAREHOUSE` names, else the file in the data folder."""
-    if os.environ.get("MONITORING_ASSETS_WAREHOUSE", "").strip():
+    if warehouse_kind() == "postgres":
         from monitoring_assets.shared_warehouse.postgres_warehouse import PostgresWarehouse
 
         return PostgresWarehouse(patience_seconds, report)

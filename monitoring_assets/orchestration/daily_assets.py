@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from monitoring_assets.chosen_warehouse import warehouse_kind
 from monitoring_assets.errors import SourceUnreadable
 from monitoring_assets.monitor_spec import MonitorSpec, Source
 from monitoring_assets.orchestration.daily_work import daily_work, work_on
@@ -57,7 +58,7 @@ def _daily(
         backfill_policy=dg.BackfillPolicy.single_run(),
         description=description,
         owners=spec.owners,
-        kinds={"duckdb"},
+        kinds={warehouse_kind()},
         tags=ASSET_TAG,
         metadata=table_metadata(spec, name),
         freshness_policy=FRESHNESS,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from monitoring_assets.chosen_warehouse import warehouse_kind
 from monitoring_assets.monitor_spec import MonitorSpec
 from monitoring_assets.warehouse_tables import tables_of
 from monitoring_assets.wording import listed
@@ -33,8 +34,9 @@ def declared_monitor(spec: MonitorSpec) -> dict[str, dg.MetadataValue]:
 def table_metadata(spec: MonitorSpec, table: str) -> dict[str, Any]:
     """The asset's table in the warehouse: its address, its name and its columns."""
     columns = [dg.TableColumn(name, type=kind, description=meaning) for name, (kind, meaning) in tables_of(spec)[table].items()]
+    store = {"duckdb": "duckdb:///warehouse.duckdb", "postgres": "postgresql:///"}[warehouse_kind()]
     return {
-        "dagster/uri": f"duckdb:///warehouse.duckdb#{spec.name}.{table}",
+        "dagster/uri": f"{store}#{spec.name}.{table}",
         "dagster/table_name": f"warehouse.{spec.name}.{table}",
         "dagster/column_schema": dg.TableSchema(columns=columns),
     }

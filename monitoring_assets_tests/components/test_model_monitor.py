@@ -199,6 +199,16 @@ def test_every_asset_tells_group_description_kinds_table_schema_and_address(tmp_
         assert all(column.description and column.type for column in schema.columns), name
 
 
+def test_assets_say_that_their_tables_are_in_postgresql_without_saying_where(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MONITORING_ASSETS_WAREHOUSE", "postgresql://monitor:secret@db.example/monitoring")
+    defs = build_monitor(example_spec(tmp_path))
+    scores = next(spec for spec in defs.resolve_all_asset_specs() if spec.key.path[-1] == "drift_scores")
+    assert (scores.kinds, scores.metadata["dagster/uri"]) == ({"postgres"}, "postgresql:///#example.drift_scores")
+    assert "secret" not in str(scores.metadata)
+
+
 def test_daily_assets_are_filled_in_one_run_and_may_not_grow_stale(tmp_path: Path) -> None:
     defs = build_monitor(example_spec(tmp_path))
     graph = defs.resolve_asset_graph()
