@@ -45,6 +45,10 @@ class MonitorUnknown(PermanentError):
     """No monitor of that name is declared."""
 
 
+class SettingUnusable(PermanentError):
+    """An environment variable holds what it cannot mean."""
+
+
 class DagsterHomeMissing(PermanentError):
     """Runs need the user's Dagster instance, and nothing says where it is."""
 

@@ -27,7 +27,7 @@ from monitoring_assets.errors import ComparisonImpossible, SourceUnreadable
 from monitoring_assets.ingestion.files import error_text
 from monitoring_assets.ingestion.tables import open_table
 from monitoring_assets.measuring.histograms import Histogram
-from monitoring_assets.monitor_spec import ALL_CATEGORICAL_METHODS, ALL_NUMERIC_METHODS, Drift, MultivariateMethod
+from monitoring_assets.monitor_spec import ALL_CATEGORICAL_METHODS, ALL_NUMERIC_METHODS, SEVERITIES, Drift, MultivariateMethod
 
 ALLOWED: dict[str, tuple[str, ...]] = {"numeric": ALL_NUMERIC_METHODS, "categorical": ALL_CATEGORICAL_METHODS}
 # Fewer rows on either side tell nothing: even a median is not known to half a standard deviation.
@@ -276,7 +276,8 @@ def _worst_first(table: pd.DataFrame) -> pd.DataFrame:
         "feature", "method", "score", "p_value", "threshold", "drifted", "reason", "kind", "change", "severity",
         "excess", "reference_rows", "current_rows", "score_error_bound",
     ]  # fmt: skip
-    ordered = table.sort_values(["drifted", "excess"], ascending=False, kind="stable", na_position="last")
+    rank = table["severity"].map({severity: place for place, severity in enumerate(SEVERITIES)}).fillna(-1)
+    ordered = table.assign(rank=rank).sort_values(["rank", "excess"], ascending=False, kind="stable", na_position="last")
     return ordered[columns].reset_index(drop=True)
 
 

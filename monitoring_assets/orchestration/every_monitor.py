@@ -17,12 +17,12 @@ from functools import lru_cache
 
 import dagster as dg
 
-from monitoring_assets.errors import WarehouseLocked
+from monitoring_assets.errors import SettingUnusable, WarehouseLocked
 from monitoring_assets.monitor_spec import MonitorSpec
 from monitoring_assets.orchestration.metadata import ASSET_TAG, MONITOR_METADATA
 from monitoring_assets.orchestration.resources import MonitoringHome
 
-CHECK_EVERY_SECONDS = int(os.environ.get("MONITORING_ASSETS_CHECK_EVERY_SECONDS", "30"))
+CHECK_EVERY = "MONITORING_ASSETS_CHECK_EVERY_SECONDS"
 # Dagster ends a tick after 60 s, so a warehouse that is held is left for the next.
 PATIENCE_SECONDS, TICK_SECONDS = 20.0, 25.0
 # Turns a tick for monitors without news, and seconds they may take: a few monitors each have a turn every tick.
@@ -85,7 +85,7 @@ def sensor_of_every_monitor(
     @dg.sensor(
         name=name,
         asset_selection=dg.AssetSelection.tag(*next(iter(ASSET_TAG.items()))),
-        minimum_interval_seconds=CHECK_EVERY_SECONDS,
+        minimum_interval_seconds=seconds_between_ticks(),
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=description,
     )
@@ -117,6 +117,20 @@ def sensor_of_every_monitor(
         )
 
     return of_every_monitor
+
+
+def seconds_between_ticks() -> int:
+    """What the environment says, 30 by default.
+
+    Raises
+    ------
+    SettingUnusable
+        When it is no whole number of at least 5.
+    """
+    given = os.environ.get(CHECK_EVERY, "30")
+    if not given.isdecimal() or int(given) < 5:
+        raise SettingUnusable(f"{CHECK_EVERY} is {given!r}; it must be a whole number of seconds, at least 5")
+    return int(given)
 
 
 def monitors_of(repository: dg.RepositoryDefinition) -> list[MonitorSpec]:

@@ -16,7 +16,7 @@ from scipy import stats
 from monitoring_assets.comparison.compare import drift_report
 from monitoring_assets.drift import compare
 from monitoring_assets.errors import ColumnUnusable, PermanentError
-from monitoring_assets.monitor_spec import ALL_CATEGORICAL_METHODS, ALL_NUMERIC_METHODS
+from monitoring_assets.monitor_spec import ALL_CATEGORICAL_METHODS, ALL_NUMERIC_METHODS, SEVERITIES
 
 RANDOM = np.random.default_rng(3)
 METHODS = sorted({*ALL_NUMERIC_METHODS, *ALL_CATEGORICAL_METHODS})
@@ -155,6 +155,21 @@ def test_every_kind_of_table_gives_the_same_scores(tmp_path: Path) -> None:
     ]
     for pair in pairs:
         pd.testing.assert_series_equal(scores(*pair)[expected.index], expected, rtol=1e-9)
+
+
+def test_the_worst_comes_first_by_severity_and_then_by_how_far_beyond_its_threshold() -> None:
+    """Of severe categories and of numbers that moved moderately, these are further beyond their threshold."""
+    random = np.random.default_rng(1)
+    reference, current = (
+        pd.DataFrame({"age": random.normal(mean, 12, 4_000), "country": random.choice(list("ABCD"), 4_000, p=shares)})
+        for mean, shares in ((40, [0.4, 0.3, 0.2, 0.1]), (46, [0.2, 0.3, 0.3, 0.2]))
+    )
+    table = compare(reference, current)
+    worst = table.drop_duplicates("feature").set_index("feature")
+    assert list(worst["severity"]) == ["severe", "moderate"]
+    assert worst["excess"]["age"] > worst["excess"]["country"]
+    ranks = table["severity"].map(SEVERITIES.index)
+    assert all(ranks.iloc[place] >= ranks.iloc[place + 1] for place in range(len(ranks) - 1))
 
 
 def test_row_order_changes_nothing() -> None:

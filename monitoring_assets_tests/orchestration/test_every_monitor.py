@@ -9,10 +9,17 @@ import dagster as dg
 import pytest
 
 from monitoring_assets.components.model_monitor import build_monitor
-from monitoring_assets.errors import WarehouseLocked
+from monitoring_assets.errors import SettingUnusable, WarehouseLocked
 from monitoring_assets.orchestration import every_monitor
 from monitoring_assets.orchestration.daily_assets import DAILY_ASSETS
-from monitoring_assets.orchestration.every_monitor import OTHERS_A_TICK, Turn, monitors_of, sensor_of_every_monitor
+from monitoring_assets.orchestration.every_monitor import (
+    CHECK_EVERY,
+    OTHERS_A_TICK,
+    Turn,
+    monitors_of,
+    seconds_between_ticks,
+    sensor_of_every_monitor,
+)
 from monitoring_assets.orchestration.resources import MONITORING_HOME
 from monitoring_assets_tests.example_monitor import example_spec
 
@@ -183,3 +190,13 @@ def test_runs_of_several_monitors_are_asked_for_at_once_each_in_one_process(
     assert "m30" in {request.run_key for request in requests}
     assert len(requests) == OTHERS_A_TICK + 1
     assert all(request.run_config == {"execution": {"config": {"in_process": {}}}} for request in requests)
+
+
+def test_how_often_the_sensors_tick_is_the_environments_to_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert seconds_between_ticks() == 30
+    monkeypatch.setenv(CHECK_EVERY, "5")
+    assert seconds_between_ticks() == 5
+    for wrong in ("4", "soon", ""):
+        monkeypatch.setenv(CHECK_EVERY, wrong)
+        with pytest.raises(SettingUnusable, match=f"{CHECK_EVERY} is '{wrong}'; it must be a whole number"):
+            seconds_between_ticks()
