@@ -30,7 +30,7 @@ class Shop:
     server: DagsterDev
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")  # a server that outlived these tests would slow all others
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     folder, home = tmp_path_factory.mktemp("shop_project"), tmp_path_factory.mktemp("shop_home")
     spec = payments.write_project(folder).at_home(home)
