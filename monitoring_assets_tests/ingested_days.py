@@ -71,3 +71,8 @@ def reasons(tables: Tables) -> list[str]:
 def ingest_example(home: Path, days: Sequence[date] = DAYS, **overrides: Any) -> tuple[list[Delivery], Tables]:
     """As `ingest`, of the example monitor with settings of its own."""
     return ingest(home, example_spec(home, **overrides), days)
+
+
+def as_jsonl(frame: pd.DataFrame) -> str:
+    """Rows of the example log as JSON lines."""
+    return frame.assign(at=frame["at"].astype("string")).to_json(orient="records", lines=True)

@@ -6,7 +6,7 @@ crash anywhere, a lost cursor or a run somebody else started loses nothing and a
 """
 
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from hashlib import sha256
@@ -58,7 +58,7 @@ class SeenFiles:
 
     folders: "Mapping[str, SeenFolders]"
     at_rest: dict[str, int] = field(default_factory=dict)
-    listings: "dict[str, Listing | None] | None" = None
+    listed: "tuple[Turn, dict[str, Listing | None]] | None" = None
 
 
 def is_watched(spec: MonitorSpec) -> bool:
@@ -69,8 +69,8 @@ def is_watched(spec: MonitorSpec) -> bool:
     return is_alive and (spec.log.is_watched or (spec.labels is not None and spec.labels.is_watched))
 
 
-def build_arrival_sensor(watched: Callable[[MonitorSpec], bool] = is_watched) -> dg.SensorDefinition:
-    """The sensor of a code location. `watched` says which of its monitors it is about."""
+def build_arrival_sensor() -> dg.SensorDefinition:
+    """The sensor of a code location."""
     seen: dict[str, SeenFiles] = {}
 
     def of(turn: Turn) -> SeenFiles:
@@ -81,23 +81,21 @@ def build_arrival_sensor(watched: Callable[[MonitorSpec], bool] = is_watched) ->
     return sensor_of_every_monitor(
         "new_log_data",
         "Ingests days whose files are new or changed, re-scores the windows that hold them, and measures again.",
-        watched,
+        is_watched,
         lambda turn: _runs_due(turn, of(turn)),
         lambda turn: _has_new_files(turn, of(turn)),
     )
 
 
 def _has_new_files(turn: Turn, seen: SeenFiles) -> bool:
-    seen.listings = _list_files(turn, seen)
-    return any(seen.at_rest.get(folder) != state for folder, state in _state_of(seen.listings).items())
+    return any(seen.at_rest.get(folder) != state for folder, state in _state_of(_listings(turn, seen)).items())
 
 
 def _runs_due(turn: Turn, seen: SeenFiles) -> dg.SensorResult:
     """One monitor's turn: the runs that are due, or why there is none."""
     spec = turn.home.located(turn.spec)
     busy = _busy_days(turn)
-    listings = seen.listings or _list_files(turn, seen)  # before the warehouse is held
-    seen.listings = None
+    listings = _listings(turn, seen)  # before the warehouse is held
     inspected = {asset: _inspected(turn, spec, asset, listing) for asset, listing in listings.items()}
     with turn.home.connect(turn.spec) as connection:
         if not _has_baseline(connection, spec):
@@ -115,8 +113,12 @@ def _runs_due(turn: Turn, seen: SeenFiles) -> dg.SensorResult:
     )
 
 
-def _list_files(turn: Turn, seen: SeenFiles) -> "dict[str, Listing | None]":
-    return {asset: _listing(turn.home.located(turn.spec), asset, folders) for asset, folders in seen.folders.items()}
+def _listings(turn: Turn, seen: SeenFiles) -> "dict[str, Listing | None]":
+    """The files as they lie in this turn, listed once. Those of an earlier one would be older than what is known of its runs."""
+    if seen.listed is None or seen.listed[0] is not turn:
+        spec = turn.home.located(turn.spec)
+        seen.listed = turn, {asset: _listing(spec, asset, folders) for asset, folders in seen.folders.items()}
+    return seen.listed[1]
 
 
 def _state_of(listings: "Mapping[str, Listing | None]") -> dict[str, int]:

@@ -4,7 +4,6 @@ import gzip
 import json
 
 import duckdb
-import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,12 +16,7 @@ from monitoring_assets_tests.example_monitor import (
     example_rows,
     write_day,
 )
-from monitoring_assets_tests.ingested_days import DAYS, ingest_example
-
-
-def as_jsonl(frame: pd.DataFrame) -> str:
-    return frame.assign(at=frame["at"].astype("string")).to_json(orient="records", lines=True)
-
+from monitoring_assets_tests.ingested_days import DAYS, as_jsonl, ingest_example
 
 # --- JSON lines ----------------------------------------------------------------------------------------------------------
 

@@ -3,7 +3,6 @@
 from datetime import date
 
 import fsspec
-import pandas as pd
 import pytest
 from pydantic import ValidationError
 
@@ -21,12 +20,7 @@ from monitoring_assets_tests.example_monitor import (
     write_day,
     write_file,
 )
-from monitoring_assets_tests.ingested_days import DAYS, ingest_example, ingest_log
-
-
-def as_jsonl(frame: pd.DataFrame) -> str:
-    return frame.assign(at=frame["at"].astype("string")).to_json(orient="records", lines=True)
-
+from monitoring_assets_tests.ingested_days import DAYS, as_jsonl, ingest_example, ingest_log
 
 # --- columns that come and go, days outside ------------------------------------------------------------------------------
 
