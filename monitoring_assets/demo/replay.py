@@ -19,7 +19,7 @@ from monitoring_assets.demo.serving import World
 from monitoring_assets.monitor_spec import MonitorSpec, days_between
 from monitoring_assets.orchestration.daily_assets import DAILY_ASSETS, LABEL_ASSETS
 from monitoring_assets.orchestration.monitor_driver import MonitorDriver
-from monitoring_assets.performance.realised import realised_metrics
+from monitoring_assets.performance.labelled_rows import realised_metrics
 from monitoring_assets.retraining.registry import Registry
 from monitoring_assets.warehouse import Warehouse, table
 

@@ -90,7 +90,7 @@ def count_rows(
     class_cut: float = 0.5,
     weights: ArrayLike | None = None,
 ) -> PerformanceCounts:
-    """The counts of rows in memory; the parameters are those of `realised.measure`. Every distinct score is kept."""
+    """The counts of rows in memory; the parameters are those of `labelled_rows.measure`. Every distinct score is kept."""
     truth, score = np.asarray(labels, dtype="float64"), np.asarray(scores, dtype="float64")
     weight = np.ones(len(truth)) if weights is None else np.asarray(weights, dtype="float64")
     usable = np.isfinite(truth) & np.isfinite(score) & (weight > 0)

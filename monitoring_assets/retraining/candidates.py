@@ -20,8 +20,8 @@ from monitoring_assets.ingestion.label_maturity import days_with_mature_labels, 
 from monitoring_assets.ingestion.labels import labelled_log
 from monitoring_assets.ingestion.reference import REFERENCE_ROWS, stage_reference
 from monitoring_assets.monitor_spec import MonitorSpec, days_between
+from monitoring_assets.performance.labelled_rows import realised_metrics
 from monitoring_assets.performance.metrics import PRIMARY_METRIC
-from monitoring_assets.performance.realised import realised_metrics
 from monitoring_assets.retraining.decisions import find_verdict, store_verdict
 from monitoring_assets.retraining.gate import Verdict, gate_verdict
 from monitoring_assets.retraining.lost_models import require_registry_of_the_champion

@@ -21,8 +21,8 @@ import numpy as np
 import pandas as pd
 
 from monitoring_assets.errors import NotEnoughLabels, PermanentError
+from monitoring_assets.performance.labelled_rows import realised_metrics
 from monitoring_assets.performance.metrics import PRIMARY_METRIC, Task
-from monitoring_assets.performance.realised import realised_metrics
 from monitoring_assets.user_functions import load_function
 
 # What `trainer` in the YAML names: (features, target, task) -> fitted model. One that also has a parameter `sample_weight` is

@@ -7,7 +7,7 @@ import pytest
 
 from monitoring_assets.demo import flights
 from monitoring_assets.errors import SourceUnreadable
-from monitoring_assets.performance.realised import realised_metrics
+from monitoring_assets.performance.labelled_rows import realised_metrics
 from monitoring_assets.retraining.training import gradient_boosting, predict
 
 # AUC from March to December of the default model trained on January and February, measured before this code was written.

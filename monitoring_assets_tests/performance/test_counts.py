@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from sklearn import metrics as sklearn_metrics
 
 from monitoring_assets.performance.counts import NUMBERS, PerformanceCounts, count_rows, pooled
+from monitoring_assets.performance.labelled_rows import realised_metrics
 from monitoring_assets.performance.metrics import metrics_of
-from monitoring_assets.performance.realised import realised_metrics
 from monitoring_assets.performance.score_histogram import CELL_SHARE, ScoreHistogram
 
 Array = np.ndarray

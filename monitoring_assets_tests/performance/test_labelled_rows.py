@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sklearn_metrics
 
+from monitoring_assets.performance.labelled_rows import measure, realised_metrics
 from monitoring_assets.performance.metrics import METRICS, improvement
-from monitoring_assets.performance.realised import measure, realised_metrics
 
 probability = st.floats(0, 1)
 number = st.floats(-1e6, 1e6)
