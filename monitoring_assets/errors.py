@@ -105,6 +105,14 @@ class ChampionMissing(PermanentError):
     """Serving or comparing needs a champion and none is registered."""
 
 
+class RegistryUnavailable(TransientError):
+    """The MLflow server that keeps the models does not answer."""
+
+
+class RegistryUnusable(PermanentError):
+    """The MLflow server that keeps the models refuses what is asked of it."""
+
+
 class FunctionMissing(PermanentError):
     """A function that the YAML names by its dotted path cannot be imported."""
 

@@ -32,7 +32,8 @@ def run_demo(*, serve_ui: bool, summary_path: Path | None, fresh: bool, port: in
     warnings.filterwarnings("ignore")
     home = Path(os.environ.get("MONITORING_ASSETS_HOME") or "data").resolve()
     os.environ["MONITORING_ASSETS_HOME"] = str(home)
-    os.environ.pop("MONITORING_ASSETS_WAREHOUSE", None)  # the demo's results are its own, in its data folder
+    for elsewhere in ("MONITORING_ASSETS_WAREHOUSE", "MLFLOW_TRACKING_URI"):
+        os.environ.pop(elsewhere, None)  # the demo's results and models are its own, in its data folder
     if serve_ui:
         _require_free(port)
     if fresh or _is_of_an_earlier_version(home):

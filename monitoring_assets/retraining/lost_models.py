@@ -36,10 +36,10 @@ def require_registry_of_the_champion(
         return
     if not starts_over:
         raise ChampionMissing(
-            f"the warehouse knows version {found[0]} of model {spec.name!r} as promoted, but {registry.store} does not know it: "
-            "it was deleted, or another data folder is in use. Restore mlflow.db and mlflow_artifacts/ from a backup, or set "
-            f"MONITORING_ASSETS_HOME to the folder that holds them. To start over with a first champion that meets no gate, "
-            f"launch {spec.name}_retrain with the run tag `monitoring_assets/start_over: yes`."
+            f"the warehouse knows version {found[0]} of model {spec.name!r} as promoted, but {registry.store.name} does not know "
+            f"it: it was deleted, or another one is in use. Restore {registry.store.files} from a backup, or "
+            f"{registry.store.remedy}. To start over with a first champion that meets no gate, materialise `model_candidate` "
+            f"and `champion` with the run tag `monitoring_assets/start_over: yes`."
         )
     with transaction(connection):
         for target, column in ((decisions, "candidate_version"), (baselines, "model_version")):

@@ -1,15 +1,12 @@
-"""The model registry: MLflow in the data folder, one experiment and one registered model per monitor, roles as aliases.
+"""The model registry: one experiment and one registered model per monitor in MLflow, roles as aliases.
 
 `challenger` is the newest candidate, `champion` the model in force, `previous` the one it replaced. Which version
-deserves which role is decided elsewhere; here the swap is made so that it can be repeated. Only MLflow's client is
-used, which leaves no global tracking URI or active run behind; it is imported inside functions, because it takes 2 s.
+deserves which role is decided elsewhere; here the swap is made so that it can be repeated. Where MLflow keeps it is in
+`model_store.py`. Only MLflow's client is used, which leaves no global tracking URI or active run behind; it is imported
+inside functions, because it takes 2 s.
 """
 
-import logging
-import os
-import sqlite3
 from collections.abc import Mapping
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
@@ -21,18 +18,9 @@ from typing import Any
 import pandas as pd
 
 from monitoring_assets.errors import ChampionMissing
+from monitoring_assets.retraining.model_store import model_store, unreachable
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
-
-ARTIFACTS = "mlflow_artifacts"
-# Where MLflow's store holds addresses of files below an experiment's `artifact_location`.
-ADDRESSES = (
-    ("experiments", "artifact_location"),
-    ("runs", "artifact_uri"),
-    ("logged_models", "artifact_location"),
-    ("model_versions", "source"),
-    ("model_versions", "storage_location"),
-)
 
 # Stated, because MLflow otherwise loads the model in another process to find them: 5 s a registration.
 MODEL_REQUIREMENTS = ("mlflow", "scikit-learn", "skops", "cloudpickle", "pandas", "numpy")
@@ -58,39 +46,16 @@ class RegisteredVersion:
 
 
 class Registry:
-    """The registry of one data folder: `mlflow.db` and `mlflow_artifacts/`. They appear with the first registration."""
+    """The registry of one deployment: on a server that the environment names when this is made, else in this data folder, where
+    `mlflow.db` and `mlflow_artifacts/` appear with the first registration."""
 
     def __init__(self, data_home: Path) -> None:
         self.data_home = Path(data_home).resolve()
-        self.store = self.data_home / "mlflow.db"
-        self.tracking_uri = f"sqlite:///{self.store}"
+        self.store = model_store(self.data_home)
 
     @cached_property
     def _client(self) -> Any:
-        _quiet_mlflow()
-        from mlflow import MlflowClient
-
-        self.data_home.mkdir(parents=True, exist_ok=True)
-        self._follow_the_folder()
-        return MlflowClient(tracking_uri=self.tracking_uri, registry_uri=self.tracking_uri)
-
-    def _follow_the_folder(self) -> None:
-        """If the data folder was moved, rewrite the absolute addresses of MLflow's files, which no call of its client changes. A
-        folder without the files is left alone, for they may still lie where the store says.
-        """
-        artifacts = self.data_home / ARTIFACTS
-        if not self.store.exists() or not artifacts.exists():
-            return
-        with closing(sqlite3.connect(self.store)) as store, store:
-            known = store.execute("SELECT name FROM sqlite_master WHERE name = 'experiments'").fetchone()
-            found = store.execute("SELECT DISTINCT artifact_location FROM experiments").fetchall() if known else []
-            here = artifacts.as_uri()
-            for old in [old for (old,) in found if old and old != here and old.endswith(f"/{ARTIFACTS}")]:
-                for table, column in ADDRESSES:
-                    store.execute(
-                        f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE substr({column}, 1, ?) = ?",
-                        [here, len(old) + 1, len(old), old],
-                    )
+        return self.store.client()
 
     def register(
         self,
@@ -140,8 +105,7 @@ class Registry:
         experiment = self._client.get_experiment_by_name(monitor)
         if experiment is not None:
             return str(experiment.experiment_id)
-        location = (self.data_home / ARTIFACTS).as_uri()
-        return str(self._client.create_experiment(monitor, artifact_location=location))
+        return str(self._client.create_experiment(monitor, artifact_location=self.store.artifact_location))
 
     def _log_model(self, model: Any, sample: pd.DataFrame, experiment_id: str, run_id: str) -> Any:
         """The same as mlflow.sklearn.log_model, through the client."""
@@ -170,8 +134,7 @@ class Registry:
 
     def find(self, monitor: str, version_or_alias: str) -> RegisteredVersion | None:
         """The version with that number or alias, or None where there is none."""
-        # No store, no version: answers without importing MLflow or creating the store.
-        if not self.store.exists():
+        if not self.store.exists:
             return None
         found = self._version(monitor, version_or_alias)
         return found and RegisteredVersion(str(found.version), found.run_id, dict(found.tags))
@@ -198,16 +161,22 @@ class Registry:
             When there is no such version, or its files are gone.
         """
         found = self._expect(monitor, version_or_alias)
+        from mlflow.artifacts import download_artifacts
         from mlflow.exceptions import MlflowException
         from mlflow.sklearn import load_model
 
         location = self._client.get_model_version_download_uri(monitor, found.version)
         try:
-            return load_model(location)
+            if self.store.folder is not None:
+                return load_model(location)
+            with TemporaryDirectory() as folder:
+                return load_model(download_artifacts(location, dst_path=folder, tracking_uri=self.store.uri))
         except (MlflowException, OSError) as error:
+            if self.store.folder is None and (named := unreachable(error)):
+                raise named from None
             raise ChampionMissing(
-                f"version {found.version} of model {monitor!r} is registered in {self.store}, but its files at "
-                f"{location} cannot be loaded ({error}). Restore mlflow_artifacts/, roll back, or train and promote a new model."
+                f"version {found.version} of model {monitor!r} is registered in {self.store.name}, but its files at "
+                f"{location} cannot be loaded ({error}). Restore {self.store.files}, roll back, or train and promote a new model."
             ) from error
 
     def promote(self, monitor: str, version: str) -> None:
@@ -272,18 +241,10 @@ class Registry:
         if found is None:
             what = "version" if version_or_alias.isdecimal() else "alias"
             raise ChampionMissing(
-                f"model {monitor!r} has no {what} {version_or_alias!r} in {self.store}. Materialise `model_candidate` "
-                "and `champion` of this monitor, or set MONITORING_ASSETS_HOME to the data folder that holds it."
+                f"model {monitor!r} has no {what} {version_or_alias!r} in {self.store.name}. Materialise `model_candidate` "
+                f"and `champion` of this monitor, or {self.store.remedy}."
             )
         return found
-
-
-def _quiet_mlflow() -> None:
-    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-    import mlflow  # noqa: F401  (importing it sets its log levels, so they are lowered afterwards)
-
-    logging.getLogger("mlflow").setLevel(logging.WARNING)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
 def _serialisation(model: Any) -> dict[str, Any]:

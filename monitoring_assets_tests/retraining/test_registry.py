@@ -1,8 +1,10 @@
-"""Laws of the registry, on one real MLflow store: laws that swap aliases use a monitor of their own."""
+"""Laws of the registry, on one real MLflow store in a folder and one of a server: laws that swap aliases use a monitor of their
+own."""
 
 import logging
 import os
 import shutil
+from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from urllib.parse import urlparse
@@ -17,6 +19,7 @@ from sklearn.base import BaseEstimator
 from monitoring_assets.errors import ChampionMissing
 from monitoring_assets.retraining.registry import Registry
 from monitoring_assets.retraining.training import gradient_boosting, predict
+from monitoring_assets_tests import mlflow_server
 
 pytestmark = pytest.mark.slow
 
@@ -36,9 +39,16 @@ class Foreign(BaseEstimator):
         return np.full(len(features), self.mean_ + self.state_())
 
 
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
-    return Registry(tmp_path_factory.mktemp("data home"))
+@pytest.fixture(scope="module", params=["folder", pytest.param("server", marks=pytest.mark.long)])
+def registry(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    home = tmp_path_factory.mktemp("data home")
+    if request.param == "folder":
+        yield Registry(home)
+        return
+    with mlflow_server.running(tmp_path_factory.mktemp("server")) as address, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", address)
+        yield Registry(home)
+    assert not list(home.iterdir())
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +72,10 @@ def alias(registry: Registry, monitor: str, name: str) -> str | None:
 
 
 def folder(registry: Registry, monitor: str, version: str) -> Path:
-    location = registry._client.get_model_version_download_uri(monitor, version)
-    return Path(url2pathname(urlparse(location).path))
+    location = urlparse(registry._client.get_model_version_download_uri(monitor, version))
+    if location.scheme == "mlflow-artifacts":
+        return mlflow_server.artifacts_of(registry.store.uri) / location.path.lstrip("/")
+    return Path(url2pathname(location.path))
 
 
 def model_files(registry: Registry, monitor: str, version: str) -> list[str]:
@@ -112,8 +124,9 @@ def test_a_model_skops_cannot_bring_back_is_stored_all_the_same(registry: Regist
 def test_mlflow_is_left_as_it_was_found(registry: Registry, model) -> None:
     register(registry, "traceless", model)
     assert mlflow.active_run() is None
-    assert str(registry.store) not in mlflow.get_tracking_uri()
-    assert "MLFLOW_TRACKING_URI" not in os.environ
+    if registry.store.folder is not None:
+        assert mlflow.get_tracking_uri() != registry.store.uri
+        assert "MLFLOW_TRACKING_URI" not in os.environ
     assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
     assert not logging.getLogger("mlflow.store.db.utils").isEnabledFor(logging.INFO)
 
@@ -183,7 +196,8 @@ def test_an_unknown_version_is_not_promoted(registry: Registry, two_versions) ->
 
 def test_a_model_whose_files_are_gone_says_so(registry: Registry, model) -> None:
     version = register(registry, "lost", model)
-    folder(registry, "lost", version).rename(registry.data_home / "elsewhere")
+    files = folder(registry, "lost", version)
+    files.rename(files.with_name("elsewhere"))
     with pytest.raises(ChampionMissing, match="cannot be loaded"):
         registry.load("lost", version)
 
