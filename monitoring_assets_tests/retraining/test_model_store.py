@@ -1,4 +1,5 @@
-"""A server of models that cannot be asked: each way has a name, says whether trying again helps, and keeps the address to itself."""
+"""A server of models that cannot be asked: each way has a name, says whether trying again helps, and keeps the address to
+itself."""
 
 import socket
 from collections.abc import Iterator

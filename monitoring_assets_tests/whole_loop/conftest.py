@@ -14,9 +14,7 @@ from monitoring_assets.orchestration.daily_assets import DAILY_ASSETS, LABEL_ASS
 from monitoring_assets.orchestration.monitor_driver import MonitorDriver
 from monitoring_assets.retraining.registry import Registry
 from monitoring_assets_tests.whole_loop import payments
-from monitoring_assets_tests.whole_loop.dagster_dev import DagsterDev
-
-PACKAGE_ROOT = Path(__file__).parents[2]
+from monitoring_assets_tests.whole_loop.dagster_dev import PACKAGE_ROOT, DagsterDev
 
 
 @dataclass

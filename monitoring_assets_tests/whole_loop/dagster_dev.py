@@ -21,16 +21,43 @@ LAUNCHER = (
     "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); signal.signal(signal.SIGTERM, signal.SIG_DFL); "
     "os.execv(sys.argv[1], sys.argv[1:])"
 )
+PACKAGE_ROOT = Path(__file__).parents[2]
 LOADED = "{ workspaceOrError { ... on Workspace { locationEntries { name loadStatus locationOrLoadError { __typename } } } } }"
 
 
-class DagsterDev:
+class Webserver:
+    """Dagster's webserver at an address, asked in GraphQL."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def ask(self, query: str, **variables: Any) -> dict[str, Any]:
+        """The data of a GraphQL answer."""
+        body = json.dumps({"query": query, "variables": variables}).encode()
+        request = Request(f"{self.url}/graphql", data=body, headers={"Content-Type": "application/json"})
+        with urlopen(request, timeout=30) as response:
+            answer = json.load(response)
+        assert "errors" not in answer, answer["errors"]
+        return dict(answer["data"])
+
+    def is_loaded(self, said: Callable[[], str]) -> bool:
+        """Whether it answers and has loaded every code location; fails where one cannot be loaded."""
+        try:
+            entries = self.ask(LOADED)["workspaceOrError"]["locationEntries"]
+        except (URLError, OSError):
+            return False
+        errors = [entry["name"] for entry in entries if (entry["locationOrLoadError"] or {}).get("__typename") == "PythonError"]
+        assert not errors, f"{errors} cannot be loaded; the log ends:\n{said()}"
+        return bool(entries) and all(entry["loadStatus"] == "LOADED" for entry in entries)
+
+
+class DagsterDev(Webserver):
     """One code location, given as a module in a folder, on a free port. Everything it prints is in `log`."""
 
     def __init__(self, folder: Path, module: str, environment: Mapping[str, str], log: Path) -> None:
         self.folder, self.module, self.environment, self.log = folder, module, dict(environment), log
-        self.port = _free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.port = free_port()
+        super().__init__(f"http://127.0.0.1:{self.port}")
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, seconds: float = 120) -> None:
@@ -59,15 +86,6 @@ class DagsterDev:
         self._process.wait()
         self._process = None
 
-    def ask(self, query: str, **variables: Any) -> dict[str, Any]:
-        """The data of a GraphQL answer."""
-        body = json.dumps({"query": query, "variables": variables}).encode()
-        request = Request(f"{self.url}/graphql", data=body, headers={"Content-Type": "application/json"})
-        with urlopen(request, timeout=30) as response:
-            answer = json.load(response)
-        assert "errors" not in answer, answer["errors"]
-        return dict(answer["data"])
-
     def is_running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
@@ -76,13 +94,7 @@ class DagsterDev:
 
     def _is_loaded(self) -> bool:
         assert self.is_running(), f"dagster dev ended on its own; the log ends:\n{self.tail()}"
-        try:
-            entries = self.ask(LOADED)["workspaceOrError"]["locationEntries"]
-        except (URLError, OSError):
-            return False
-        errors = [entry["name"] for entry in entries if (entry["locationOrLoadError"] or {}).get("__typename") == "PythonError"]
-        assert not errors, f"{errors} cannot be loaded; the log ends:\n{self.tail()}"
-        return bool(entries) and all(entry["loadStatus"] == "LOADED" for entry in entries)
+        return self.is_loaded(self.tail)
 
     def _signal(self, number: int) -> None:
         # The group: a terminal's Ctrl-C reaches the children too.
@@ -104,7 +116,7 @@ def wait_until(found: Callable[[], T], seconds: float, reported: Callable[[], st
     raise AssertionError(f"not within {seconds:.0f} s: {reported()}")
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

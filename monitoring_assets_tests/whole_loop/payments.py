@@ -42,7 +42,12 @@ attributes:
   labels: { path: "labels/{day}.parquet" }
   reference: { path: reference.parquet }
   drift: { windows_days: [1] }
-  retrain: { drift_window_days: 1, gate_days: 4, minimum_training_rows: 500, minimum_gate_rows: 500 }
+  retrain:
+    drift_window_days: 1
+    gate_days: 4
+    minimum_training_rows: 500
+    minimum_gate_rows: 500
+    minimum_improvement: {minimum_improvement}
 """
 
 FILES = {
@@ -65,9 +70,9 @@ FILES = {
 }
 
 
-def write_project(folder: Path, end_day: date = date(2025, 3, 24)) -> MonitorSpec:
+def write_project(folder: Path, end_day: date = date(2025, 3, 24), minimum_improvement: float = 0.0) -> MonitorSpec:
     """The project's files. Returns what its monitor watches."""
-    defs_yaml = DEFS_YAML.replace("{end_day}", str(end_day))
+    defs_yaml = DEFS_YAML.replace("{end_day}", str(end_day)).replace("{minimum_improvement}", str(minimum_improvement))
     for name, content in (FILES | {"shop/defs/payments/defs.yaml": defs_yaml}).items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
