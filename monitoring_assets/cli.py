@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from monitoring_assets.errors import PermanentError, TransientError
+from monitoring_assets.errors import CompactionFailed, PermanentError, TransientError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -181,13 +181,18 @@ def costs(name: Annotated[str, typer.Argument(help="The monitor's name.")]) -> N
 @app.command()
 def compact() -> None:
     """Give the space of deleted rows back to the disk. Runs that need the warehouse wait meanwhile."""
+    from monitoring_assets.chosen_warehouse import all_warehouses
     from monitoring_assets.orchestration.resources import MONITORING_HOME
     from monitoring_assets.reporting.costs_terminal import size
     from monitoring_assets.retention import compaction
 
     with _errors_as_messages():
-        done = compaction.compact(MONITORING_HOME.warehouse)
-        typer.echo(f"{done.path}: {size(done.before)} before, {size(done.after)} now")
+        stored_in = all_warehouses(MONITORING_HOME.folder)
+        if not stored_in:
+            raise CompactionFailed(f"there is no warehouse in {MONITORING_HOME.folder}")
+        for stored in stored_in:
+            done = compaction.compact(stored)
+            typer.echo(f"{done.path}: {size(done.before)} before, {size(done.after)} now")
 
 
 warehouse_app = typer.Typer(no_args_is_help=True, help="Move the warehouse between the DuckDB file and PostgreSQL.")

@@ -22,7 +22,7 @@ class Databases:
         self.uri = uri
 
     def warehouse_in(
-        self, folder: Path, patience_seconds: float = 60.0, report: Callable[[str], None] = print
+        self, folder: Path, patience_seconds: float = 60.0, report: Callable[[str], None] = print, monitor: str = ""
     ) -> PostgresWarehouse:
         """What `chosen_warehouse.warehouse_in` gives, with a database of the home's own."""
         return PostgresWarehouse(patience_seconds, report, self.address_of(folder))

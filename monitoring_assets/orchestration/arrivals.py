@@ -17,6 +17,7 @@ import dagster as dg
 from monitoring_assets.monitor_spec import MonitorSpec, Source, days_between
 from monitoring_assets.orchestration.daily_assets import DAILY_ASSETS, LABEL_ASSETS
 from monitoring_assets.orchestration.every_monitor import Turn, sensor_of_every_monitor
+from monitoring_assets.orchestration.shared_runs import ALONE_TAG, RANGE_END, RANGE_START, earlier_run
 from monitoring_assets.warehouse import table
 from monitoring_assets.wording import listed
 
@@ -26,12 +27,9 @@ if TYPE_CHECKING:
     from monitoring_assets.ingestion.arrivals import ArrivedFile, InspectedFile, News
     from monitoring_assets.ingestion.day_folders import Listing, SeenFolders
 
-# On every run asked for: what it is due for, so that the same is asked for a few times at most.
-ARRIVAL_TAG = "monitoring_assets/arrival"
 # On runs over days before the newest one scored: to the retrain policy and to alerts they are history.
 REOPENED_TAG = "monitoring_assets/reopened"
 BECAUSE_TAG = "monitoring_assets/because"
-RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 
 # Days for which the files of a monitor are watched after its last labels are in: they may still be corrected.
 DAYS_WATCHED_AFTER_THE_END = 7
@@ -254,20 +252,23 @@ def _requests(
 def _request(
     instance: dg.DagsterInstance, spec: MonitorSpec, part: Due, days: list[date], newest: date | None
 ) -> dg.RunRequest | str:
-    """The run for a range of days, or why there is none. Its key differs by attempt: Dagster never repeats one, even of a run
-    that failed (github.com/dagster-io/dagster/issues/15982)."""
+    """The run for a range of days, or why there is none. Its key says what it is due for, and the attempt: Dagster never repeats
+    one, even of a run that failed (github.com/dagster-io/dagster/issues/15982)."""
     first, last = days[0], days[-1]
     evidence = [part.days[day] for day in days]
-    key = sha256(repr((spec.name, part.assets, str(first), str(last), evidence)).encode()).hexdigest()[:16]
-    earlier = instance.get_runs(dg.RunsFilter(tags={ARRIVAL_TAG: key}))
-    if len(earlier) >= ATTEMPTS:
-        given_up = f"{first} to {last}: given up after {ATTEMPTS} runs, the last is {earlier[0].run_id}"
+    due_for = sha256(repr((spec.name, part.assets, str(first), str(last), evidence)).encode()).hexdigest()[:16]
+    keys = [f"{due_for}-{attempt}" for attempt in range(ATTEMPTS)]
+    earlier = [run for run in (earlier_run(instance, spec.name, key) for key in keys) if run is not None]
+    if len(earlier) == ATTEMPTS:
+        given_up = f"{first} to {last}: given up after {ATTEMPTS} runs, the last is {earlier[-1].run_id}"
         return f"{given_up}; correct what failed, then materialise {', '.join(part.assets)} of these days"
-    tags = {ARRIVAL_TAG: key, BECAUSE_TAG: part.because, RANGE_START: str(first), RANGE_END: str(last)}
+    tags = {BECAUSE_TAG: part.because, RANGE_START: str(first), RANGE_END: str(last)}
+    if earlier:
+        tags[ALONE_TAG] = "it was asked for before"
     if part.is_history and newest is not None and (last < newest or (part.assets == RESCORED and last == newest)):
         tags[REOPENED_TAG] = "true"
     selection = [dg.AssetKey([spec.name, asset]) for asset in part.assets]
-    return dg.RunRequest(run_key=f"{key}-{len(earlier)}", tags=tags, asset_selection=selection)
+    return dg.RunRequest(run_key=keys[len(earlier)], tags=tags, asset_selection=selection)
 
 
 def _busy_days(turn: Turn) -> set[date]:

@@ -21,6 +21,7 @@ from monitoring_assets.errors import SettingUnusable, WarehouseLocked
 from monitoring_assets.monitor_spec import MonitorSpec
 from monitoring_assets.orchestration.metadata import ASSET_TAG, MONITOR_METADATA
 from monitoring_assets.orchestration.resources import MonitoringHome
+from monitoring_assets.orchestration.shared_runs import shared_runs
 
 CHECK_EVERY = "MONITORING_ASSETS_CHECK_EVERY_SECONDS"
 # Dagster ends a tick after 60 s, so a warehouse that is held is left for the next.
@@ -109,9 +110,10 @@ def sensor_of_every_monitor(
         kept.ticked = now.timestamp()
         kept.cursors = {name: cursor for name, cursor in kept.cursors.items() if name in turns}
         run_config = _in_process(repository) if requests else {}
+        runs = shared_runs(context.instance, requests)
         return dg.SensorResult(
-            run_requests=[request.with_replaced_attrs(run_config=run_config) for request in requests],
-            skip_reason=None if requests else "; ".join(notes) or "no monitor has news",
+            run_requests=[run.with_replaced_attrs(run_config=run_config) for run in runs],
+            skip_reason=None if runs else "; ".join(notes) or "no monitor has news",
             cursor=json.dumps(asdict(kept)),
             asset_events=events,
         )

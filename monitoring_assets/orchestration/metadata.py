@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from monitoring_assets.chosen_warehouse import warehouse_kind
+from monitoring_assets.chosen_warehouse import warehouse_file, warehouse_kind
 from monitoring_assets.monitor_spec import MonitorSpec
 from monitoring_assets.warehouse_tables import tables_of
 from monitoring_assets.wording import listed
@@ -34,7 +34,7 @@ def declared_monitor(spec: MonitorSpec) -> dict[str, dg.MetadataValue]:
 def table_metadata(spec: MonitorSpec, table: str) -> dict[str, Any]:
     """The asset's table in the warehouse: its address, its name and its columns."""
     columns = [dg.TableColumn(name, type=kind, description=meaning) for name, (kind, meaning) in tables_of(spec)[table].items()]
-    store = {"duckdb": "duckdb:///warehouse.duckdb", "postgres": "postgresql:///"}[warehouse_kind()]
+    store = "postgresql:///" if warehouse_kind() == "postgres" else f"duckdb:///{warehouse_file(spec.name)}"
     return {
         "dagster/uri": f"{store}#{spec.name}.{table}",
         "dagster/table_name": f"warehouse.{spec.name}.{table}",

@@ -121,7 +121,7 @@ def _model_candidate(spec: MonitorSpec) -> dg.AssetsDefinition:
             with monitoring_home.connect(spec):
                 pass  # the tables exist from here on
             version, candidate, plan = train(
-                monitoring_home.warehouse,
+                monitoring_home.warehouse_of(spec),
                 Registry(monitoring_home.folder),
                 located,
                 _decision_id(context),
@@ -165,7 +165,7 @@ def _champion(spec: MonitorSpec) -> dg.AssetsDefinition:
 
         located = monitoring_home.located(spec)
         with errors_for_dagster():
-            outcome = gate(monitoring_home.warehouse, Registry(monitoring_home.folder), located, _decision_id(context))
+            outcome = gate(monitoring_home.warehouse_of(spec), Registry(monitoring_home.folder), located, _decision_id(context))
             baseline = outcome.baseline
             found = None if baseline is None else _readiness_of(monitoring_home, spec, baseline)
         verdict = outcome.verdict

@@ -12,10 +12,10 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 
 from monitoring_assets.monitor_spec import Label, MonitorSpec, Source
-from monitoring_assets.orchestration.arrivals import RANGE_END, RANGE_START
 from monitoring_assets.orchestration.daily_assets import DAILY_ASSETS, LABEL_ASSETS
 from monitoring_assets.orchestration.every_monitor import Turn, sensor_of_every_monitor
 from monitoring_assets.orchestration.partitions import daily_partitions, days_of
+from monitoring_assets.orchestration.shared_runs import RANGE_END, RANGE_START
 
 LOG_AT, LABELS_AT = time(1, 30), time(2, 30)
 NIGHTS_MADE_UP_FOR = 7

@@ -41,9 +41,9 @@ class MonitoringHome(dg.ConfigurableResource):
     def folder(self) -> Path:
         return Path(self.path or os.environ.get("MONITORING_ASSETS_HOME") or "data").resolve()
 
-    @property
-    def warehouse(self) -> AnyWarehouse:
-        return warehouse_in(self.folder, self.patience_seconds, dg.get_dagster_logger().warning)
+    def warehouse_of(self, spec: MonitorSpec) -> AnyWarehouse:
+        """Where the monitor's results are."""
+        return warehouse_in(self.folder, self.patience_seconds, dg.get_dagster_logger().warning, spec.name)
 
     def located(self, spec: MonitorSpec) -> MonitorSpec:
         """The spec with relative paths starting at this folder."""
@@ -56,7 +56,7 @@ class MonitoringHome(dg.ConfigurableResource):
     @contextmanager
     def connect(self, spec: MonitorSpec, scope: Scope | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
         """A short connection to the warehouse, in which the monitor's tables exist; `scope` is what is done on it."""
-        warehouse = self.warehouse
+        warehouse = self.warehouse_of(spec)
         with warehouse.connect(scope or Scope(spec.name)) as connection:
             # Once per process and warehouse: the check takes longer than most queries that follow.
             if (*warehouse.identity(connection, spec.name), spec.model_dump_json()) not in _READY:

@@ -18,8 +18,9 @@ import pytest
 
 from monitoring_assets.ingestion.arrivals import find_files, note_read
 from monitoring_assets.monitor_spec import days_between
-from monitoring_assets.orchestration.arrivals import ATTEMPTS, RANGE_END, RANGE_START, REOPENED_TAG, RUNS_PER_TICK, is_watched
+from monitoring_assets.orchestration.arrivals import ATTEMPTS, REOPENED_TAG, RUNS_PER_TICK, is_watched
 from monitoring_assets.orchestration.daily_assets import DAILY_ASSETS, LABEL_ASSETS
+from monitoring_assets.orchestration.shared_runs import RANGE_END, RANGE_START
 from monitoring_assets_tests.dagster_monitor import DagsterMonitor, succeeded
 from monitoring_assets_tests.example_monitor import (
     example_rows,

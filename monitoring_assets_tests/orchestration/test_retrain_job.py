@@ -162,9 +162,9 @@ def test_a_promotion_killed_half_way_ends_the_same(
     with monkeypatch.context() as patch:
         patch.setattr(candidates if killed_before == "store_verdict" else Registry, killed_before, killed)
         spec, registry = monitor.resource.located(monitor.spec), Registry(monitor.home)
-        candidates.train(monitor.resource.warehouse, registry, spec, "interrupted")
+        candidates.train(monitor.resource.warehouse_of(spec), registry, spec, "interrupted")
         with pytest.raises(KeyboardInterrupt):
-            candidates.gate(monitor.resource.warehouse, registry, spec, "interrupted")
+            candidates.gate(monitor.resource.warehouse_of(spec), registry, spec, "interrupted")
     assert aliases(monitor.home)["champion"] == "1"
     if killed_before == "promote":  # decided already: what comes later does not decide again
         with monitor.warehouse() as connection:

@@ -10,13 +10,14 @@ import duckdb
 import pytest
 from typer.testing import CliRunner
 
+from monitoring_assets.chosen_warehouse import FILE_PER_MONITOR, SETTING, warehouse_in
 from monitoring_assets.cli import app
 from monitoring_assets.errors import WarehouseLocked
 from monitoring_assets.retention.compaction import compact
 from monitoring_assets.warehouse import Warehouse
 from monitoring_assets_tests.example_monitor import example_spec, example_warehouse
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.file_only]
 
 BLOCK = 262_144
 
@@ -176,6 +177,18 @@ def test_the_command_tells_both_sizes_and_what_is_missing(warehouse: Warehouse, 
     assert (missing.exit_code, missing.stdout) == (1, "")
     assert "CompactionFailed: there is no warehouse at" in missing.stderr
     assert not (warehouse.path.parent / "elsewhere").exists()
+
+
+def test_the_command_compacts_the_file_of_every_monitor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MONITORING_ASSETS_HOME", str(tmp_path))
+    monkeypatch.setenv(SETTING, FILE_PER_MONITOR)
+    for monitor in ("fraud", "churn"):
+        with warehouse_in(tmp_path, monitor=monitor).connect() as connection:
+            connection.execute("CREATE TABLE noise AS SELECT random() AS x")
+    done = CliRunner().invoke(app, ["compact"])
+    assert [Path(line.partition(":")[0]).parent.name for line in done.output.splitlines()] == ["churn", "fraud"]
+    monkeypatch.setenv("MONITORING_ASSETS_HOME", str(tmp_path / "elsewhere"))
+    assert "CompactionFailed: there is no warehouse in" in CliRunner().invoke(app, ["compact"]).stderr
 
 
 def test_freed_space_is_used_again_without_compaction(warehouse: Warehouse) -> None:
