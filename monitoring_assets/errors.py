@@ -77,6 +77,18 @@ class SourceChanged(TransientError):
     """A file changed while it was read."""
 
 
+class StorageRefused(PermanentError):
+    """An object store denies what was asked of it, or there is no such bucket."""
+
+
+class StorageUnavailable(TransientError):
+    """An object store does not answer."""
+
+
+class ObjectGone(TransientError):
+    """An object that was listed is not there any more."""
+
+
 class ColumnUnusable(PermanentError):
     """A column to be profiled is missing, or of a type or content that its kind does not allow."""
 

@@ -268,7 +268,10 @@ TABLES: dict[str, dict[str, tuple[str, str]]] = {
         "asset": ("VARCHAR", "daily asset, or 'quality' for the checks of inference_log"),
         "seconds": ("DOUBLE", "what the newest run that did the day took, waiting for the file left out, divided by run_days"),
         "run_days": ("INTEGER", "days of that run"),
-        "source_bytes": ("BIGINT", "size of the local files delivered, of one with several days a share; NULL for other sources"),
+        "source_bytes": (
+            "BIGINT",
+            "size of the files delivered, a share of one with several days; NULL for queries and functions",
+        ),
         "stored_rows": ("BIGINT", "rows of the day in the asset's table"),
         "stored_bytes": (
             "BIGINT",

@@ -1,10 +1,11 @@
 """The order of the tests, and their stores: those that touch the warehouse run against the DuckDB file and against PostgreSQL."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
 
-from monitoring_assets_tests import dagster_monitor, example_monitor, ingested_days, postgres_server
+from monitoring_assets_tests import dagster_monitor, example_monitor, ingested_days, postgres_server, s3_server
 from monitoring_assets_tests.stores import Databases
 
 STORES = ["file", pytest.param("postgres", marks=[pytest.mark.long, pytest.mark.postgres])]
@@ -47,3 +48,14 @@ def store(request: pytest.FixtureRequest) -> Iterator[str]:
             for user in ("monitoring_assets.orchestration.resources", "monitoring_assets_tests.example_monitor"):
                 patch.setattr(f"{user}.warehouse_in", databases.warehouse_in)
         yield kept_in
+
+
+@pytest.fixture(scope="module")
+def object_store() -> Iterator[s3_server.ObjectStore]:
+    """A server with S3's API, and an environment that leads there and nowhere else."""
+    with s3_server.running() as server, pytest.MonkeyPatch.context() as patch:
+        for name in s3_server.without_a_store(os.environ):
+            patch.delenv(name)
+        for name, value in server.environment.items():
+            patch.setenv(name, value)
+        yield server

@@ -74,10 +74,14 @@ def test_an_example_of_files_reads_what_lies_there(tmp_path, expected, log):
         assert log["asset"] in {key.to_user_string() for key in keys}
 
 
-def test_the_example_of_an_address_says_what_it_needs(tmp_path):
-    spec = example_spec(tmp_path, log=ADDRESS)
-    with example_warehouse(tmp_path, spec) as connection:
-        assert "INSTALL httpfs" in str(ingest_log(connection, spec, [FIRST])[0].unreadable)
+def test_the_example_of_an_object_store_reads_the_objects(tmp_path, expected, object_store):
+    bucket, _, key = ADDRESS["path"].removeprefix("s3://").partition("/")
+    object_store.client().create_bucket(Bucket=bucket)
+    for day in DAYS:
+        write_file(tmp_path / "object.parquet", example_rows(day))
+        content = (tmp_path / "object.parquet").read_bytes()
+        object_store.client().put_object(Bucket=bucket, Key=key.format(day=day), Body=content)
+    assert stored(tmp_path, ADDRESS) == expected
 
 
 def test_the_example_of_a_function_reads_the_dump(tmp_path, expected, monkeypatch):

@@ -4,39 +4,27 @@
 still new. Nothing is requested and no row is stored here.
 """
 
-import glob
-import os
-import re
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from hashlib import sha256
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from zoneinfo import ZoneInfo
 
 import duckdb
 
 from monitoring_assets.ingestion.contract import Bounds, create_judged
-from monitoring_assets.ingestion.files import paths_of
+from monitoring_assets.ingestion.present_files import ArrivedFile
 from monitoring_assets.ingestion.sources import find_readings, prepare, without_damaged
 from monitoring_assets.monitor_spec import MonitorSpec, Source
 from monitoring_assets.sql_text import on_days
 from monitoring_assets.warehouse import table, transaction
 
-DAY_DIGITS = "-".join("[0-9]" * digits for digits in (4, 2, 2))
 # Seconds a tick may spend on finding the days of a glob's files; the rest waits for the next tick. A Parquet file takes about 5
 # ms.
 INSPECTION_SECONDS = 15.0
-
-
-@dataclass(frozen=True)
-class ArrivedFile:
-    """A file as it lies on the disk, with the day its path names (None for a glob)."""
-
-    path: str
-    day: date | None
-    size_bytes: int
-    modified_ns: int
 
 
 @dataclass(frozen=True)
@@ -60,31 +48,6 @@ class News:
     vanished: list[date]
     unsettled_files: int = 0
     uninspected_files: int = 0
-
-
-def find_files(spec: MonitorSpec, source: Source) -> list[ArrivedFile]:
-    """All files of a source on this machine. One that is removed meanwhile is left out."""
-    written, resolved = str(source.path), spec.resolve(str(source.path))
-    home = "" if resolved == written else spec.resolve("")
-    tail = resolved[len(home) :]
-    named = re.compile(re.escape(home) + _pattern_of(tail)) if source.is_per_day else None
-    found = []
-    for path in glob.iglob(glob.escape(home) + tail.replace("{day}", DAY_DIGITS), recursive=True):
-        match = named.fullmatch(path) if named else None
-        if named is None or match:
-            found.append((path, match["day"] if match else None))
-    days = {text: _day_or_none(text) for text in {text for _, text in found if text}}
-    return _stat((path, days[text] if text else None) for path, text in found if not text or days[text])
-
-
-def files_of_days(
-    connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, source: Source, days: Sequence[date]
-) -> list[ArrivedFile]:
-    """The files that hold these days, as they are before a reading. None for a source that is not watched."""
-    if not source.is_watched:
-        return []
-    asked: Sequence[date | None] = days if source.is_per_day else [None]
-    return _stat((path, day) for day in asked for path in paths_of(connection, spec, source, day))
 
 
 def news_of(
@@ -217,7 +180,8 @@ def inspect(spec: MonitorSpec, source: Source, files: Sequence[ArrivedFile]) -> 
         for file in files:
             if time.monotonic() > until:
                 break
-            found.append(InspectedFile(file, frozenset(_days_in(connection, spec, source, file.path))))
+            with TemporaryDirectory(prefix="monitoring-assets-") as folder:
+                found.append(InspectedFile(file, frozenset(_days_in(connection, spec, source, file.path, Path(folder)))))
     return found
 
 
@@ -250,12 +214,12 @@ def _is_resting(source: Source, now: datetime) -> str:
     return f"abs({now.timestamp() * 1e9!r}::DOUBLE - modified_ns) >= {source.settle_seconds * 1e9!r}"
 
 
-def _days_in(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, source: Source, path: str) -> set[date]:
+def _days_in(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, source: Source, path: str, folder: Path) -> set[date]:
     """The days for which a file of a glob holds rows, sound or not; none when it cannot be read. Only its time column is
     scanned."""
     event_time = str(source.event_time or spec.event_time)
     types = {spec.id: "VARCHAR", event_time: "TIMESTAMPTZ"}
-    readings, _ = find_readings(connection, spec, Source(path=path), [], types)
+    readings, _ = find_readings(connection, spec, Source(path=path), [], types, folder)
 
     def days() -> set[date]:
         create_judged(connection, "inspected", readings, types, spec.id, event_time, None, bounds_of(spec), {})
@@ -272,17 +236,6 @@ def _days(connection: duckdb.DuckDBPyConnection, sql: str) -> list[date]:
     return sorted(day for (day,) in connection.execute(sql).fetchall())
 
 
-def _stat(named: Iterable[tuple[str, date | None]]) -> list[ArrivedFile]:
-    found = []
-    for path, day in named:
-        try:
-            status = os.stat(path)
-        except OSError:
-            continue
-        found.append(ArrivedFile(path, day, status.st_size, status.st_mtime_ns))
-    return found
-
-
 def _register(connection: duckdb.DuckDBPyConnection, name: str, files: Sequence[ArrivedFile]) -> None:
     import pyarrow as pa
 
@@ -293,29 +246,3 @@ def _register(connection: duckdb.DuckDBPyConnection, name: str, files: Sequence[
         "modified_ns": pa.array([file.modified_ns for file in files], pa.int64()),
     }
     connection.register(name, pa.table(columns))
-
-
-def _day_or_none(text: str) -> date | None:
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        return None
-
-
-def _pattern_of(path: str) -> str:
-    """A glob with `{day}` as a regular expression that finds the day.
-
-    >>> re.fullmatch(_pattern_of("log/**/day={day}/*-{day}.parquet"), "log/a/day=2026-03-02/x-2026-03-02.parquet")["day"]
-    '2026-03-02'
-    """
-    wildcards = {"**/": "(?:.*/)?", "*": "[^/]*", "?": "[^/]"}
-    parts, has_day = [], False
-    for part in re.findall(r"\*\*/|\{day\}|\[[^\]]+\]|.", path, re.DOTALL):
-        if part == "{day}":
-            parts.append("(?P=day)" if has_day else r"(?P<day>\d{4}-\d\d-\d\d)")
-            has_day = True
-        elif len(part) > 1 and part[0] == "[":
-            parts.append("[^" + part[2:] if part[1] == "!" else part)
-        else:
-            parts.append(wildcards.get(part, re.escape(part)))
-    return "".join(parts)

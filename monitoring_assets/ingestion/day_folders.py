@@ -12,7 +12,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
-from monitoring_assets.ingestion.arrivals import DAY_DIGITS, ArrivedFile, News, find_files, last_day_over
+from monitoring_assets.ingestion.arrivals import News, last_day_over
+from monitoring_assets.ingestion.present_files import DAY_DIGITS, ArrivedFile, find_files
 from monitoring_assets.monitor_spec import MonitorSpec, Source
 
 # How long it may spend on new and changed folders, the newest days first; the rest waits for the next. The first listing of a

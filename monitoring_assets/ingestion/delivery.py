@@ -4,10 +4,9 @@ Shared by the prediction log and the labels. The rows have been read before (`st
 are written, in the transaction that writes the account; that transaction fails unless accepted + quarantined = delivered.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import date
-from pathlib import Path
 
 import duckdb
 
@@ -77,7 +76,8 @@ def store(
         connection.execute(f"CREATE OR REPLACE TEMP VIEW {JUDGED} AS {contract.judged or f'FROM {STAGED_ROWS}'}")
         counted = staged.counted if staged.counted is not None else count(connection, spec, readings, JUDGED)
         stored = _stored_accounts(connection, spec, contract.asset, days)
-        left = _days_left_alone(staged.source, days, readings, unreadable, counted, stored)
+        present = {file.path for file in staged.files}
+        left = _days_left_alone(staged.source, days, readings, unreadable, counted, stored, present)
         readable = [day for day in days if day not in left]
         repeated = [day for day in readable if day in counted and counted[day].sound > counted[day].distinct]
         _stage_repeated(connection, spec, repeated)
@@ -132,10 +132,11 @@ def _days_left_alone(
     unreadable: Sequence[Unreadable],
     counted: Mapping[date, Counted],
     stored: Mapping[date, _Stored],
+    present: Set[str],
 ) -> dict[date, Unreadable]:
     """The days whose rows cannot be known now, each with the reason.
 
-    The days of an unreadable file of a glob are those it delivered earlier.
+    The days of an unreadable file of a glob are those it delivered earlier; `present` are the files that are there.
     """
     left: dict[date, Unreadable] = {note.day: note for note in reversed(unreadable) if note.day is not None}
     shared = [note for note in unreadable if note.day is None]
@@ -146,7 +147,7 @@ def _days_left_alone(
             left[day] = blocking[0]
         elif source.is_per_day or day in left or day in counted or not before.sources:
             continue
-        elif not any(Path(f).exists() for f in before.sources):
+        elif present.isdisjoint(before.sources):
             left[day] = Unreadable(before.sources[0], day, f"no file at {before.sources[0]}", is_absent=True)
     for day in days:
         if stored.get(day, NOTHING).forgotten and day not in counted:

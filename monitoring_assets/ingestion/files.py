@@ -3,21 +3,19 @@
 Parquet, CSV and JSON lines, gzipped or not. A text file that DuckDB refuses is read line by line into a temporary table first.
 """
 
-import glob
 import json
 import re
 import zlib
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import duckdb
 
 from monitoring_assets.ingestion import lines
-from monitoring_assets.monitor_spec import MonitorSpec, Source
+from monitoring_assets.ingestion.copies import Copies
 from monitoring_assets.warehouse import literal, quoted
 
 if TYPE_CHECKING:
@@ -40,7 +38,7 @@ class Layout:
 
     `columns` are (name, type) pairs; of JSON lines only those asked for, and the type is the one their text is taken from.
     `partitions` are columns that stand in the path (`country=US/`) and not in the file. With `table` the rows are in that
-    temporary table.
+    temporary table. Files of which there are `copies` are read there.
     """
 
     format: Literal["parquet", "csv", "jsonl", "arrow"]
@@ -48,6 +46,7 @@ class Layout:
     delimiter: str | None = None
     partitions: tuple[str, ...] = ()
     table: str | None = None
+    copies: Copies | None = None
 
     @property
     def types(self) -> dict[str, str]:
@@ -62,13 +61,21 @@ class Layout:
 
     def scan(self, files: Sequence[str]) -> str:
         """The rows as a relation, with `SOURCE_FILE`. CSV and JSON stay text: the contract says what it means."""
-        rows = quoted(self.table) if self.table else self._read(files)
+        rows = self.lines(files)
         if self.format == "jsonl":
             rows = _parsed_sql(rows, self.columns, is_staged=self.table is not None)
         if self.partitions:
             values = ", ".join(f"{_partition_sql(name)} AS {quoted(name)}" for name in self.partitions)
             rows = f"(SELECT *, {values} FROM {rows})"
         return rows
+
+    def lines(self, files: Sequence[str]) -> str:
+        """The rows as they are in the files; of JSON lines, the lines."""
+        if self.table:
+            return quoted(self.table)
+        if self.copies is None:
+            return self._read(files)
+        return self.copies.renamed_sql(self._read([self.copies.place(file) for file in files]), SOURCE_FILE)
 
     def _read(self, files: Sequence[str]) -> str:
         if self.format == "parquet":
@@ -87,42 +94,32 @@ class Contents:
     others: tuple[str, ...]
 
 
-def paths_of(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, source: Source, day: date | None) -> list[str]:
-    """The files of a day, or of the whole source; the pattern itself where no file matches."""
-    written = str(source.path)
-    path = spec.resolve(written, day)
-    if "://" in path:
-        # A path without a pattern too, because a scan reports the file of a row in this form.
-        found = connection.execute("SELECT file FROM glob(?) ORDER BY file", [path]).fetchall()
-        return [file for (file,) in found] or [path]
-    if Path(path).exists() or not glob.has_magic(written):
-        return [path]
-    # Only what the user wrote is a pattern: a data folder may well be called `prod [eu]`.
-    home, is_whole = spec.resolve(""), path == (written if day is None else written.replace("{day}", day.isoformat()))
-    pattern = path if is_whole else path.replace(home, glob.escape(home), 1)
-    return sorted(glob.glob(pattern, recursive=True)) or [path]
-
-
 def absence(path: str) -> str:
     return f"no file at {path}"
 
 
 def contents_of(
-    connection: duckdb.DuckDBPyConnection, path: str, types: Mapping[str, str], optional: Collection[str]
+    connection: duckdb.DuckDBPyConnection,
+    path: str,
+    types: Mapping[str, str],
+    optional: Collection[str],
+    copies: Copies | None = None,
 ) -> Contents | str:
     """What a file holds of the columns asked for, or why it cannot be used."""
-    if is_local(path) and not Path(path).exists():
+    refusal, place = (copies.refusal(path), copies.place(path)) if copies else (None, path)
+    if refusal:
+        return f"cannot be read: {refusal}"
+    if refusal == "" or (is_local(place) and not Path(place).exists()):
         return absence(path)
-    if is_local(path) and Path(path).stat().st_size == 0:
+    if is_local(place) and Path(place).stat().st_size == 0:
         return "the file is empty (0 bytes)"
     try:
         if path.endswith(".parquet"):
-            return _parquet(connection, path, types, optional)
-        if path.endswith((".csv", ".csv.gz")):
-            return _csv(connection, path, types, optional)
-        return _jsonl(connection, path, types, optional)
+            return _parquet(connection, path, types, optional, copies)
+        of_text = _csv if path.endswith((".csv", ".csv.gz")) else _jsonl
+        return of_text(connection, path, types, optional, copies)
     except (duckdb.Error, OSError, EOFError, zlib.error) as error:
-        return f"cannot be read: {error_text(error)}"
+        return f"cannot be read: {error_text(error).replace(place, path)}"
 
 
 def line_by_line(connection: duckdb.DuckDBPyConnection, layout: Layout, path: str, table: str) -> Layout:
@@ -136,7 +133,8 @@ def line_by_line(connection: duckdb.DuckDBPyConnection, layout: Layout, path: st
     import pyarrow as pa
 
     columns = layout.columns if layout.format == "csv" else ()
-    rows = lines.csv_rows(lines.text_lines(path), str(layout.delimiter), len(columns)) if columns else _whole_lines(path)
+    place = layout.copies.place(path) if layout.copies else path
+    rows = lines.csv_rows(lines.text_lines(place), str(layout.delimiter), len(columns)) if columns else _whole_lines(place)
     names = [*(f"column{place}" for place in range(len(columns))), LINE, FAULT]
     batches = pa.RecordBatchReader.from_batches(pa.schema([(name, pa.string()) for name in names]), _batches(rows, names))
     selected = ", ".join(f"column{place} AS {quoted(name)}" for place, (name, _) in enumerate(columns))
@@ -177,15 +175,25 @@ def lacking(found: Collection[str], types: Mapping[str, str], optional: Collecti
 
 
 def _parquet(
-    connection: duckdb.DuckDBPyConnection, path: str, types: Mapping[str, str], optional: Collection[str]
+    connection: duckdb.DuckDBPyConnection,
+    path: str,
+    types: Mapping[str, str],
+    optional: Collection[str],
+    copies: Copies | None,
 ) -> Contents | str:
-    described = connection.execute(f"DESCRIBE SELECT * FROM {Layout('parquet', ()).scan([path])}").fetchall()
+    described = connection.execute(f"DESCRIBE SELECT * FROM {Layout('parquet', (), copies=copies).scan([path])}").fetchall()
     columns = {row[0]: row[1] for row in described if row[0] != SOURCE_FILE}
-    return _contents(Layout("parquet", tuple(columns.items())), path, list(columns), types, optional)
+    return _contents(Layout("parquet", tuple(columns.items()), copies=copies), path, list(columns), types, optional)
 
 
-def _csv(connection: duckdb.DuckDBPyConnection, path: str, types: Mapping[str, str], optional: Collection[str]) -> Contents | str:
-    first = list(_first_lines(connection, path))
+def _csv(
+    connection: duckdb.DuckDBPyConnection,
+    path: str,
+    types: Mapping[str, str],
+    optional: Collection[str],
+    copies: Copies | None,
+) -> Contents | str:
+    first = list(_first_lines(connection, copies.place(path) if copies else path))
     reasons = []
     for delimiter in DELIMITERS:
         header = lines.header_of(first, delimiter)
@@ -196,7 +204,8 @@ def _csv(connection: duckdb.DuckDBPyConnection, path: str, types: Mapping[str, s
         if twice:
             return f"column {', '.join(map(repr, twice))} is in the header more than once"
         names = lines.distinct_names(header)
-        found = _contents(Layout("csv", tuple((n, "VARCHAR") for n in names), delimiter), path, names, types, optional)
+        as_text = tuple((name, "VARCHAR") for name in names)
+        found = _contents(Layout("csv", as_text, delimiter, copies=copies), path, names, types, optional)
         if isinstance(found, Contents):
             return found
         reasons.append(found)
@@ -204,14 +213,18 @@ def _csv(connection: duckdb.DuckDBPyConnection, path: str, types: Mapping[str, s
 
 
 def _jsonl(
-    connection: duckdb.DuckDBPyConnection, path: str, types: Mapping[str, str], optional: Collection[str]
+    connection: duckdb.DuckDBPyConnection,
+    path: str,
+    types: Mapping[str, str],
+    optional: Collection[str],
+    copies: Copies | None,
 ) -> Contents | str:
     # A value that may be a code or an id keeps its JSON form, in which 7.0 and "7.0" differ.
-    layout = Layout("jsonl", ())
+    layout = Layout("jsonl", (), copies=copies)
     try:
         keys = _keys(connection, layout, path)
     except duckdb.Error:
-        if not is_local(path):
+        if not is_local(copies.place(path) if copies else path):
             raise
         layout = line_by_line(connection, layout, path, staged_name(connection))
         keys = _keys(connection, layout, path)
@@ -222,7 +235,7 @@ def _jsonl(
 
 
 def _keys(connection: duckdb.DuckDBPyConnection, layout: Layout, path: str) -> list[str]:
-    rows = quoted(layout.table) if layout.table else _lines_sql([path])
+    rows = layout.lines([path])
     found = connection.execute(f"SELECT DISTINCT try(json_keys({LINE})) FROM {rows} WHERE trim({LINE}) <> ''").fetchall()
     return sorted({key for (keys,) in found for key in keys or []})
 

@@ -13,6 +13,7 @@ from monitoring_assets.ingestion.contract import Rules
 from monitoring_assets.ingestion.staging import Contract, Staged, staged
 from monitoring_assets.measuring.exact_sums import LARGEST_WEIGHT
 from monitoring_assets.monitor_spec import MonitorSpec
+from monitoring_assets.object_storage import is_object
 from monitoring_assets.warehouse import quoted
 
 # A row of weight 0 changes nothing, but a row without a usable weight cannot be counted.
@@ -46,7 +47,7 @@ def compact_closed_days(spec: MonitorSpec, days: Sequence[date]) -> dict[date, i
     """
     written = str(spec.log.path)
     folder, name = os.path.split(written)
-    if not spec.log.is_watched or name != "*.parquet" or "{day}" not in folder or glob.has_magic(folder):
+    if is_object(written) or not spec.log.is_watched or name != "*.parquet" or "{day}" not in folder or glob.has_magic(folder):
         return {}
     from monitoring_assets.prediction_logging.compaction import compact_segments, is_interrupted
 

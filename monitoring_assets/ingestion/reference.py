@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import duckdb
 
@@ -46,7 +48,11 @@ def stage_reference(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) ->
         When the reference holds no rows.
     """
     added = _features_added(connection, spec)
-    broken = _stage_file(connection, spec, added) if spec.reference.path else _stage_range(connection, spec)
+    if spec.reference.path:
+        with TemporaryDirectory(prefix="monitoring-assets-") as folder:
+            broken = _stage_file(connection, spec, added, Path(folder))
+    else:
+        broken = _stage_range(connection, spec)
     columns = [row[0] for row in connection.execute(f"DESCRIBE {REFERENCE_ROWS}").fetchall()]
     found = connection.execute(f"SELECT min(day), max(day), count(*) FROM {REFERENCE_ROWS}").fetchone()
     if found is None or not found[2]:
@@ -70,7 +76,7 @@ def _features_added(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) ->
     return [name for name in spec.features if (name,) not in held] if held else []
 
 
-def _stage_file(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, added: Sequence[str]) -> int:
+def _stage_file(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, added: Sequence[str], folder: Path) -> int:
     needed = [spec.id, spec.event_time, *(name for name in spec.features if name not in added)]
     wanted = [*needed, *added, spec.prediction.column, spec.sampling_weight]
     types = {name: kind for name, kind in spec.log_columns.items() if name in wanted}
@@ -79,7 +85,7 @@ def _stage_file(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, added:
     # A reference may lack predictions, weights (each row then stands for itself) and labels, which the log may not.
     optional = [name for name in types if name not in needed]
     prepare(connection, spec)
-    readings, unreadable = find_readings(connection, spec, Source(path=str(spec.reference.path)), [], types, optional)
+    readings, unreadable = find_readings(connection, spec, Source(path=str(spec.reference.path)), [], types, folder, optional)
     if unreadable:
         found = f"the reference of {spec.name}, {unreadable[0].file}: {unreadable[0].reason}"
         raise SourceUnreadable(f"{found}. Correct the file or `reference.path`.")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import duckdb
 
 from monitoring_assets.errors import MonitoringError, SourceUnreadable
+from monitoring_assets.ingestion.copies import Copies
 from monitoring_assets.ingestion.files import (
     SOURCE_FILE,
     Contents,
@@ -26,10 +27,10 @@ from monitoring_assets.ingestion.files import (
     lacking,
     line_by_line,
     literal,
-    paths_of,
     staged_name,
 )
 from monitoring_assets.ingestion.postgres import Database, QueryFailed
+from monitoring_assets.ingestion.present_files import paths_by_day
 from monitoring_assets.monitor_spec import MonitorSpec, Source
 from monitoring_assets.monitor_spec.sources import FORMATS
 from monitoring_assets.user_functions import load_function
@@ -98,12 +99,13 @@ def find_readings(
     source: Source,
     days: Sequence[date],
     types: Mapping[str, str],
+    folder: Path,
     optional: Collection[str] = (),
 ) -> tuple[list[Reading], list[Unreadable]]:
     """The sources of these days, grouped by layout, and those that cannot be used.
 
     `types` are the columns asked for with the types wanted. A file is unusable when it is absent, not what its name says, or
-    lacks one of them that is not `optional`.
+    lacks one of them that is not `optional`. Objects of a store are copied into the folder, where the readings read them.
 
     Raises
     ------
@@ -111,16 +113,20 @@ def find_readings(
         Where the source as a whole cannot be had: a setting is wrong, a package or an environment variable is missing.
     SourceUnavailable
         Where a database does not answer.
+    StorageRefused, StorageUnavailable, ObjectGone
+        Where an object store cannot be listed or does not answer, or has lost an object since it was listed.
     """
-    found = _Found(connection, types, optional)
+    found = _Found(connection, types, optional, Copies(folder))
     _drop_staged(connection)
     if source.path is None:
         with _reading_days(spec, source) as read:
             for day in days:
                 found.add_day(day, f"{_name(source)} ({day})", read)
     else:
-        for a_day in days if source.is_per_day else [None]:
-            found.add_paths(a_day, partial(paths_of, connection, spec, source, a_day), spec.resolve(source.path, a_day))
+        listed = paths_by_day(connection, spec, source, days)
+        found.copies.fetch(listed.objects)
+        for a_day, list_paths in listed.by_day.items():
+            found.add_paths(a_day, list_paths, spec.resolve(source.path, a_day))
     readings = [Reading(layout, files, found.others) for layout, files in found.files.items()]
     return readings, found.unreadable
 
@@ -152,6 +158,7 @@ class _Found:
     connection: duckdb.DuckDBPyConnection
     types: Mapping[str, str]
     optional: Collection[str]
+    copies: Copies
     files: dict[Layout, dict[str, date | None]] = field(default_factory=dict)
     others: dict[str, tuple[str, ...]] = field(default_factory=dict)
     unreadable: list[Unreadable] = field(default_factory=list)
@@ -163,8 +170,9 @@ class _Found:
         except duckdb.Error as error:
             self.unreadable.append(Unreadable(shown, day, f"cannot be read: {error_text(error)}"))
             return
+        self.copies.fetch_where_present(paths)
         for path in paths:
-            contents = contents_of(self.connection, path, self.types, self.optional)
+            contents = contents_of(self.connection, path, self.types, self.optional, self.copies)
             self._add(path, day, contents, is_absent=contents == absence(path))
 
     def add_day(self, day: date, name: str, read: Callable[[date], Any]) -> None:
@@ -225,12 +233,13 @@ def _sound_layout(connection: duckdb.DuckDBPyConnection, layout: Layout, path: s
         connection.execute(f"SELECT bit_xor(hash(t)) FROM {layout.scan([path])} t").fetchall()
         return layout
     except duckdb.Error as error:
-        if layout.format not in {"csv", "jsonl"} or layout.table is not None or not is_local(path):
-            return error_text(error)
+        place = layout.copies.place(path) if layout.copies else path
+        if layout.format not in {"csv", "jsonl"} or layout.table is not None or not is_local(place):
+            return error_text(error).replace(place, path)
     try:
         return line_by_line(connection, layout, path, staged_name(connection))
     except Exception as error:  # gzip and zlib have errors of their own
-        return error_text(error)
+        return error_text(error).replace(place, path)
 
 
 def _drop_staged(connection: duckdb.DuckDBPyConnection) -> None:

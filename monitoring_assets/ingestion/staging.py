@@ -14,8 +14,9 @@ from tempfile import TemporaryDirectory
 
 import duckdb
 
-from monitoring_assets.ingestion.arrivals import ArrivedFile, bounds_of, files_of_days
+from monitoring_assets.ingestion.arrivals import bounds_of
 from monitoring_assets.ingestion.contract import Rules, create_judged
+from monitoring_assets.ingestion.present_files import ArrivedFile, files_of_days
 from monitoring_assets.ingestion.sources import Reading, Unreadable, find_readings, prepare, without_damaged
 from monitoring_assets.monitor_spec import MonitorSpec, Source
 from monitoring_assets.sql_text import literal, on_days, quoted
@@ -101,7 +102,7 @@ def _read(spec: MonitorSpec, contract: Contract, source: Source, days: Sequence[
     with reading_connection(folder) as connection, bounded_memory(connection):
         prepare(connection, spec)
         files = files_of_days(connection, spec, source, days)
-        readings, unreadable = find_readings(connection, spec, source, days, contract.types)
+        readings, unreadable = find_readings(connection, spec, source, days, contract.types, folder)
         try:
             rows, counted = _write(connection, spec, contract, days, readings, folder)
         except duckdb.Error:

@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from monitoring_assets.monitor_spec.parts import DottedPath, SpecModel
+from monitoring_assets.object_storage import is_object
 
 FORMATS = (".parquet", ".csv", ".csv.gz", ".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz")
 
@@ -14,8 +15,8 @@ FORMATS = (".parquet", ".csv", ".csv.gz", ".jsonl", ".jsonl.gz", ".ndjson", ".nd
 def _readable(path: str) -> str:
     if not path.endswith(FORMATS):
         raise ValueError(f"must end in {', '.join(FORMATS[:-1])} or {FORMATS[-1]}, found {path!r}")
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://[^/]*@", path):
-        raise ValueError("an address may not hold a user or a password; DuckDB takes those from its secrets (docs/sources.md)")
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://[^/]*@", path) and not re.match(r"abfss?://[^/@:]+@[^/@:]+/", path):
+        raise ValueError("an address may not hold a user or a password; those come from the environment (docs/sources.md)")
     return path
 
 
@@ -82,8 +83,8 @@ class Source(SpecModel):
 
     @property
     def is_watched(self) -> bool:
-        """Whether new files can be seen without reading anything: they lie on this machine."""
-        return self.path is not None and "://" not in self.path
+        """Whether new files can be seen without reading anything: they lie on this machine or in an object store."""
+        return self.path is not None and ("://" not in self.path or is_object(self.path))
 
 
 class Reference(SpecModel):

@@ -24,8 +24,9 @@ from monitoring_assets.wording import listed
 if TYPE_CHECKING:
     import duckdb
 
-    from monitoring_assets.ingestion.arrivals import ArrivedFile, InspectedFile, News
+    from monitoring_assets.ingestion.arrivals import InspectedFile, News
     from monitoring_assets.ingestion.day_folders import Listing, SeenFolders
+    from monitoring_assets.ingestion.present_files import ArrivedFile
 
 # On runs over days before the newest one scored: to the retrain policy and to alerts they are history.
 REOPENED_TAG = "monitoring_assets/reopened"

@@ -193,13 +193,14 @@ def _answers(
         if begun > until:
             kept.next = name
             return
-        has_waited = not (turn.is_changed or has_news(turn))
-        if has_waited and (others >= OTHERS_A_TICK or seconds > OTHERS_SECONDS):
-            continue
-        if has_waited:
-            others += 1
-            kept.next = order[(place + 1) % len(order)]
+        has_waited = True
         try:
+            has_waited = not (turn.is_changed or has_news(turn))
+            if has_waited and (others >= OTHERS_A_TICK or seconds > OTHERS_SECONDS):
+                continue
+            if has_waited:
+                others += 1
+                kept.next = order[(place + 1) % len(order)]
             result = answer(turn)
         except WarehouseLocked as error:  # one file serves many monitors, and the rest would wait for it as long
             kept.next = name

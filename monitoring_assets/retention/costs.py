@@ -14,6 +14,7 @@ from pathlib import Path
 import duckdb
 
 from monitoring_assets.monitor_spec import MonitorSpec
+from monitoring_assets.object_storage import is_object
 from monitoring_assets.retention.forgetting import RAW_TABLES, first_day_kept
 from monitoring_assets.warehouse import replace_days, table, transaction
 from monitoring_assets.warehouse_tables import tables_of
@@ -98,7 +99,7 @@ def _estimated_bytes_per_row(connection: duckdb.DuckDBPyConnection, spec: Monito
 
 
 def _source_bytes(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, asset: str, days: Sequence[date]) -> dict[date, int]:
-    """Size of the local files that a day was delivered in; a file of several days counts for each with an equal share."""
+    """Size of the files that a day was delivered in; a file of several days counts for each with an equal share."""
     if asset not in DELIVERED:
         return {}
     files = connection.execute(
@@ -107,10 +108,13 @@ def _source_bytes(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, asse
         "QUALIFY day IN (SELECT unnest(?::DATE[]))",
         [asset, list(days)],
     ).fetchall()
+    watched = f"SELECT DISTINCT path, size_bytes FROM {table(spec, 'arrivals')} WHERE asset = ? AND is_read"
+    sizes = dict(connection.execute(watched, [asset]).fetchall()) if any(is_object(file) for _, file, _ in files) else {}
     shares: dict[date, float] = {}
     for day, file, of_days in files:
-        with suppress(OSError):  # it is no local file, or was removed after it was read
-            shares[day] = shares.get(day, 0.0) + Path(file).stat().st_size / of_days
+        with suppress(OSError, KeyError):  # it is at another address, or was removed after it was read
+            size = sizes[file] if is_object(file) else Path(file).stat().st_size
+            shares[day] = shares.get(day, 0.0) + size / of_days
     return {day: round(share) for day, share in shares.items()}
 
 

@@ -9,8 +9,9 @@ from types import SimpleNamespace
 import pytest
 
 from monitoring_assets.ingestion import day_folders
-from monitoring_assets.ingestion.arrivals import days_read, find_files, news_of
+from monitoring_assets.ingestion.arrivals import days_read, news_of
 from monitoring_assets.ingestion.day_folders import SeenFolders, list_files, note_seen
+from monitoring_assets.ingestion.present_files import find_files
 from monitoring_assets_tests.example_monitor import FIRST, SECOND, THIRD, example_rows, example_spec, example_warehouse, write_day
 from monitoring_assets_tests.ingested_days import ingest_log
 

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from monitoring_assets.errors import SourceChanged
 from monitoring_assets.ingestion import staging
-from monitoring_assets.ingestion.arrivals import find_files, news_of
+from monitoring_assets.ingestion.arrivals import news_of
 from monitoring_assets.ingestion.delivery import store
 from monitoring_assets.ingestion.prediction_log import staged_log
+from monitoring_assets.ingestion.present_files import find_files
 from monitoring_assets_tests.example_monitor import (
     FIRST,
     SECOND,

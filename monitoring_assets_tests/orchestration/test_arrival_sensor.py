@@ -16,7 +16,8 @@ import dagster as dg
 import pandas as pd
 import pytest
 
-from monitoring_assets.ingestion.arrivals import find_files, note_read
+from monitoring_assets.ingestion.arrivals import note_read
+from monitoring_assets.ingestion.present_files import find_files
 from monitoring_assets.monitor_spec import days_between
 from monitoring_assets.orchestration.arrivals import ATTEMPTS, REOPENED_TAG, RUNS_PER_TICK, is_watched
 from monitoring_assets.orchestration.daily_assets import DAILY_ASSETS, LABEL_ASSETS
