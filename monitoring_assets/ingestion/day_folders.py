@@ -15,6 +15,7 @@ from datetime import date, datetime
 from monitoring_assets.ingestion.arrivals import News, last_day_over
 from monitoring_assets.ingestion.present_files import DAY_DIGITS, ArrivedFile, find_files
 from monitoring_assets.monitor_spec import MonitorSpec, Source
+from monitoring_assets.object_storage import is_object
 
 # How long it may spend on new and changed folders, the newest days first; the rest waits for the next. The first listing of a
 # process is of all its folders, and Dagster ends a tick after 60 s: what was listed so far would be lost.
@@ -47,10 +48,10 @@ class Listing:
 def list_files(spec: MonitorSpec, source: Source, seen: SeenFolders, now: datetime) -> Listing:
     """The files of a source's finished days, except in folders that gained and lost nothing since they were last listed. A file
     rewritten in place does not change its folder, so a few of those folders are listed again every time, in turn. A source
-    without a folder per day is listed whole."""
+    without a folder per day, or in an object store, is listed whole."""
     written = str(source.path)
     pattern, name = os.path.split(written)
-    if "{day}" not in pattern or "{day}" in name or glob.has_magic(pattern.replace("{day}", "")):
+    if is_object(written) or "{day}" not in pattern or "{day}" in name or glob.has_magic(pattern.replace("{day}", "")):
         return Listing(find_files(spec, source))
     begun_ns, begun = time.time_ns(), time.monotonic()
     present = _day_folders(spec, pattern, now)
