@@ -44,12 +44,12 @@ def write_project(folder: Path, home: Path, monitors: int) -> None:
     )
     (folder / "shop" / "__init__.py").touch()
     (folder / "shop" / "defs" / "__init__.py").touch()
+    place = folder / "shop" / "defs" / "models"
+    place.mkdir()
+    (place / "defs.yaml").write_text("type: monitoring_assets.components.MonitorFolder\n")
     for number in range(monitors):
         attributes = content(number)
-        place = folder / "shop" / "defs" / attributes["name"]
-        place.mkdir()
-        document = {"type": "monitoring_assets.components.ModelMonitor", "attributes": attributes}
-        (place / "defs.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
+        (place / f"{attributes['name']}.yaml").write_text(yaml.safe_dump(attributes, sort_keys=False))
         log = home / attributes["name"] / "log"
         log.mkdir(parents=True)
         for day in range(1, DAYS + 1):

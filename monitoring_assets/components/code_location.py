@@ -24,7 +24,7 @@ def load_monitor(name: str) -> tuple[MonitorSpec, dg.Definitions]:
     root = next((folder for folder in (Path.cwd(), *Path.cwd().parents) if _is_dagster_project(folder)), ROOT)
     sys.path.insert(0, str(root))
     tree = dg.ComponentTree.for_project(root)
-    specs = {monitor.spec.name: monitor.spec for monitor in monitors_in(tree)}
+    specs = {spec.name: spec for spec in monitors_in(tree)}
     if name not in specs:
         known = ", ".join(sorted(specs)) or "none"
         raise MonitorUnknown(f"no monitor is called {name!r} in the Dagster project {root}; it declares: {known}")

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -33,13 +34,17 @@ def declared_monitor(spec: MonitorSpec) -> dict[str, dg.MetadataValue]:
 
 def table_metadata(spec: MonitorSpec, table: str) -> dict[str, Any]:
     """The asset's table in the warehouse: its address, its name and its columns."""
-    columns = [dg.TableColumn(name, type=kind, description=meaning) for name, (kind, meaning) in tables_of(spec)[table].items()]
     store = "postgresql:///" if warehouse_kind() == "postgres" else f"duckdb:///{warehouse_file(spec.name)}"
     return {
         "dagster/uri": f"{store}#{spec.name}.{table}",
         "dagster/table_name": f"warehouse.{spec.name}.{table}",
-        "dagster/column_schema": dg.TableSchema(columns=columns),
+        "dagster/column_schema": _schema(tuple(tables_of(spec)[table].items())),
     }
+
+
+@lru_cache(maxsize=1000)
+def _schema(columns: tuple[tuple[str, tuple[str, str]], ...]) -> dg.TableSchema:
+    return dg.TableSchema([dg.TableColumn(name, type=kind, description=meaning) for name, (kind, meaning) in columns])
 
 
 def as_table(rows: Sequence[Mapping[str, Any]]) -> dg.TableMetadataValue:

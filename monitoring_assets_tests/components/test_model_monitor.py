@@ -49,7 +49,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
 
 def loaded(folder: Path) -> tuple[list[MonitorSpec], dg.Definitions]:
     tree = ComponentTree.for_project(folder)
-    return [monitor.spec for monitor in tree.get_all_components(of_type=ModelMonitor)], tree.build_defs()
+    return monitors_in(tree), tree.build_defs()
 
 
 def refusal(folder: Path) -> str:
@@ -161,7 +161,7 @@ def test_a_refused_monitor_leaves_the_others_alone_where_that_is_asked_for(
     assert "unknown time zone 'Mars'" in refusal(folder)
     monkeypatch.setenv(LEAVE_OUT_REFUSED, "1")
     tree = ComponentTree.for_project(folder)
-    assert [monitor.spec.name for monitor in monitors_in(tree)] == ["right"]
+    assert [spec.name for spec in monitors_in(tree)] == ["right"]
     repository = tree.build_defs().get_repository_def()
     described = repository.asset_graph.get(dg.AssetKey(["wrong", "refused"])).description
     assert "defs.yaml" in str(described)
