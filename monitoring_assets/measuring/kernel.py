@@ -149,6 +149,17 @@ def count_within(
     return found.drop_columns("key").append_column("lower", [lower]).append_column("upper", [upper])
 
 
+def added_finer(connection: duckdb.DuckDBPyConnection, counted: pa.Table) -> pa.Table:
+    """The same rows as `count_within` gives, or several batches of them put below each other, each finer bin once."""
+    amount = ROWS if pa.types.is_decimal(counted.schema.field("n").type) else "DOUBLE"
+    connection.register("finer_counts", counted)
+    found = connection.sql(
+        f"SELECT place, day, segment, lower, upper, sum(n)::{amount} AS n FROM finer_counts GROUP BY ALL ORDER BY ALL"
+    ).to_arrow_table()
+    connection.unregister("finer_counts")
+    return found
+
+
 class _Groups:
     """The days (and segments) of a relation, numbered, each with its rows and the smallest and largest finite values."""
 

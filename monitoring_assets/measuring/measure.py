@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 import duckdb
 import pyarrow as pa
 
-from monitoring_assets.measuring.grid import Grid
-from monitoring_assets.measuring.kernel import profiles
+from monitoring_assets.measuring.delivered import accepted_sql, added_delivered, delivered
+from monitoring_assets.measuring.grid import Grid, NumericGrid
+from monitoring_assets.measuring.kernel import added_finer, count_within, profiles
 from monitoring_assets.measuring.labelled import added_labelled, labelled
 from monitoring_assets.measuring.model_versions import rows_by_version, version_segments
 from monitoring_assets.measuring.profile_sums import added_profiles
@@ -21,7 +22,7 @@ from monitoring_assets.measuring.ruled import Rule, added_ruled, ruled
 from monitoring_assets.measuring.sample import added_samples, samples
 from monitoring_assets.measuring.served import added_served, served
 from monitoring_assets.measuring.watched import watched_rows
-from monitoring_assets.monitor_spec import MonitorSpec
+from monitoring_assets.monitor_spec import CONFIDENCE, MonitorSpec
 
 # Name -> table. Amounts of rows are exact decimals where rows have weights; the warehouse keeps them as DOUBLE.
 Tables = dict[str, pa.Table]
@@ -30,19 +31,34 @@ Tables = dict[str, pa.Table]
 @dataclass(frozen=True)
 class Wanted:
     """What is to be measured: a profile where there are grids, a sample, how predictions were served, predictions with their
-    labels (the rows then have what `labelled.labelled` asks for), and how rows stand to the rules at some places of a list."""
+    labels (the rows then have what `labelled.labelled` asks for), and how rows stand to the rules at some places of a list.
+
+    `delivered` asks how they stand to the contract, and names the columns that a reason may name. The rows then are what a
+    source delivered, each judged (`delivered.delivered`), and everything else is measured of the accepted ones. `finer` are bins
+    to be divided, as `kernel.count_within` takes them.
+    """
 
     grids: Mapping[str, Grid] = field(default_factory=dict)
     sample: bool = False
     serving: bool = False
     labelled: bool = False
     rules: Mapping[int, Rule] | None = None
+    delivered: Sequence[str] | None = None
+    finer: Sequence[tuple[str, tuple[float, float], NumericGrid]] = ()
+    finer_by_version: bool = False
+
+    @property
+    def asks_for_confidence(self) -> bool:
+        return CONFIDENCE in (*self.grids, *(column for column, _, _ in self.finer))
 
 
 def measure(connection: duckdb.DuckDBPyConnection, rows: str, spec: MonitorSpec, wanted: Wanted) -> Tables:
     """The tables of a relation that holds `day` and the columns of the monitor's log."""
     found: Tables = {}
-    watched = watched_rows(spec, rows)
+    if wanted.delivered is not None:
+        found |= delivered(connection, rows, wanted.delivered)
+        rows = accepted_sql(rows)
+    watched = watched_rows(spec, rows, with_confidence=wanted.asks_for_confidence)
     if wanted.grids:
         found |= _profiles(connection, watched, spec, wanted.grids)
     if wanted.sample:
@@ -53,6 +69,8 @@ def measure(connection: duckdb.DuckDBPyConnection, rows: str, spec: MonitorSpec,
         found |= labelled(connection, rows, spec)
     if wanted.rules is not None:
         found |= ruled(connection, rows, spec, wanted.rules)
+    if wanted.finer:
+        found["finer"] = _finer(connection, watched, spec, wanted)
     return found
 
 
@@ -78,6 +96,10 @@ def merge(connection: duckdb.DuckDBPyConnection, batches: Sequence[Tables], spec
         found |= added_labelled(connection, together, spec)
     if "ruled" in together:
         found |= added_ruled(connection, together)
+    if "delivered" in together:
+        found |= added_delivered(connection, together)
+    if "finer" in together:
+        found["finer"] = added_finer(connection, together["finer"])
     return found
 
 
@@ -93,3 +115,10 @@ def _profiles(connection: duckdb.DuckDBPyConnection, rows: str, spec: MonitorSpe
         apart = profiles(connection, by_version, predictions, grids, versions, spec.sampling_weight, of_all_rows=False)
         found |= {} if apart is None else {"version_profile": apart}
     return found
+
+
+def _finer(connection: duckdb.DuckDBPyConnection, rows: str, spec: MonitorSpec, wanted: Wanted) -> pa.Table:
+    segments = list(spec.segments)
+    if wanted.finer_by_version:
+        rows, segments = rows_by_version(spec, rows), segments + version_segments(spec)
+    return added_finer(connection, count_within(connection, rows, wanted.finer, segments, spec.sampling_weight))

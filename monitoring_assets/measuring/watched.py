@@ -4,8 +4,8 @@ from monitoring_assets.monitor_spec import CONFIDENCE, MonitorSpec
 from monitoring_assets.warehouse import quoted
 
 
-def watched_rows(spec: MonitorSpec, rows: str) -> str:
-    """A relation with every watched column: of a classifier's rows also how confident each prediction is.
+def watched_rows(spec: MonitorSpec, rows: str, *, with_confidence: bool = True) -> str:
+    """A relation with every watched column: of a classifier's rows also how confident each prediction is, unless not asked for.
 
     A row stored before the monitor named its weight stands for itself; every later one has a weight, or is in quarantine.
     """
@@ -13,7 +13,7 @@ def watched_rows(spec: MonitorSpec, rows: str) -> str:
     if spec.sampling_weight:
         weight = quoted(spec.sampling_weight)
         columns = f"* REPLACE (coalesce({weight}, 1.0::DOUBLE) AS {weight})"
-    if spec.prediction.score is not None:
+    if spec.prediction.score is not None and with_confidence:
         score = quoted(spec.prediction.score)
         columns += f", greatest({score}, 1 - {score}) AS {quoted(CONFIDENCE)}"
     return rows if columns == "*" else f"(SELECT {columns} FROM {rows})"

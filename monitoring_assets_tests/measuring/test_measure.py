@@ -1,18 +1,21 @@
 """Laws of `measure` and `merge`: any division of rows into batches gives the same tables, bit for bit."""
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
 
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from monitoring_assets.measuring import cells, ruled
-from monitoring_assets.measuring.fitting import fit_grids
+from monitoring_assets.measuring import cells, delivered, ruled
+from monitoring_assets.measuring.fitting import fit_grids, fit_numeric
 from monitoring_assets.measuring.measure import Tables, Wanted, measure, merge
 from monitoring_assets.measuring.watched import watched_rows
 from monitoring_assets.monitor_spec import MonitorSpec
@@ -43,6 +46,8 @@ RULES = [
     for rule in expectations_of(MonitorSpec.model_validate(example_content()), FACTS)
     if rule.kind not in ("of_type", "row_count")
 ]
+REASONS = ["missing id: id is NULL", "not a number: amount is few", "not a number: amount due is items is 7", "repeated id: 7"]
+NAMED = [("missing id", "id"), ("not a number", "amount"), ("not a number", "amount due"), ("repeated id", None)]
 
 
 def rows_of(seed: int, rows: int = ROWS, lands: int = 2, *, weighted: bool = True) -> pa.Table:
@@ -73,6 +78,9 @@ def rows_of(seed: int, rows: int = ROWS, lands: int = 2, *, weighted: bool = Tru
             "__predicted": pa.array(random.choice(["1", "0", "True"], rows)),
             "__weight": tenths if weighted else np.ones(rows),
             "__version": some_missing(random.choice(["1", "2"], rows)),
+            "__reason": pa.array(random.choice(REASONS, rows), mask=random.random(rows) < 0.8),
+            "__source": pa.array(random.choice(["log a", "log b"], rows)),
+            "__original": [f'{{"id": {place}}}' for place in range(rows)],
         }
     )
 
@@ -84,7 +92,9 @@ def asked(case: str, rows: pa.Table, segments: Sequence[str] = ("country",)) -> 
     with duckdb.connect() as connection:
         connection.register("given", rows)
         grids = fit_grids(connection, watched_rows(spec, "given"), spec.watched_columns)
-        return spec, Wanted(grids, sample=True, serving=True, labelled=True, rules=dict(enumerate(RULES)))
+        crowded = [("amount", (40.0, 60.0), fit_numeric(connection, "given", '"amount"::DOUBLE'))]
+        wanted = Wanted(grids, sample=True, serving=True, labelled=True, rules=dict(enumerate(RULES)), finer=crowded)
+        return spec, replace(wanted, delivered=["id", "amount", "amount due"], finer_by_version=True)
 
 
 def measured(batches: Sequence[pa.Table], spec: MonitorSpec, wanted: Wanted) -> Tables:
@@ -117,6 +127,7 @@ def test_any_division_of_a_days_rows_gives_the_same_tables(case: str, seed: int,
     batches = [rows.take(order[places[order] == place]) for place in range(count)]
     whole = measured([rows], spec, wanted)
     assert set(whole) >= {"profile", "sample", "served", "latencies", "labelled", "ruled", "examples", "distinct"}
+    assert set(whole) >= {"delivered", "refused", "finer"}
     same(measured([batch for batch in batches if len(batch)], spec, wanted), whole)
 
 
@@ -131,6 +142,7 @@ def test_so_it_is_where_categories_scores_and_latencies_are_too_many_to_be_kept(
         patched.setattr(cells, "EXACT_NUMBERS", 40)
         patched.setattr(cells, "CELL_BITS", 4)
         patched.setattr(ruled, "EXAMPLES", 7)
+        patched.setattr(delivered, "EXAMPLES_KEPT", 4)
         patched.setattr(ruled, "DISTINCT_COUNTED", 9)
         patched.setattr("monitoring_assets.measuring.kernel.EXACT_LIMIT", 20)
         whole = measured([rows], spec, wanted)
@@ -162,3 +174,18 @@ def test_a_crowded_cell_says_which_numbers_lie_in_it() -> None:
     assert found["n"].sum() == 50_000
     assert (found["lower"][1:] > found["upper"][:-1]).all()
     assert (found["upper"] <= found["lower"] * (1 + 1e-4)).all()
+
+
+def test_of_delivered_rows_the_accepted_ones_are_measured_and_the_others_counted_by_rule_and_column() -> None:
+    rows = rows_of(2)
+    spec, wanted = asked("plain", rows)
+    accepted = rows.filter(pc.is_null(rows["__reason"]))
+    found = measured([rows], spec, wanted)
+    others = {name: table for name, table in found.items() if name not in ("delivered", "refused")}
+    same(others, measured([accepted], spec, replace(wanted, delivered=None)))
+    counted = Counter(zip(rows["day"].to_pylist(), rows["__reason"].to_pylist(), strict=True))
+    names = {None: (None, None), **dict(zip(REASONS, NAMED, strict=True))}
+    expected = {(day, *names[reason]): count for (day, reason), count in counted.items()}
+    assert {(row["day"], row["rule"], row["column_name"]): row["rows"] for row in found["delivered"].to_pylist()} == expected
+    refused = [row for row in rows.to_pylist() if row["__reason"]]
+    assert sorted(row["original"] for row in found["refused"].to_pylist()) == sorted(row["__original"] for row in refused)
