@@ -73,6 +73,14 @@ class SourceUnavailable(TransientError):
     """A database or another service that holds the log or the labels does not answer."""
 
 
+class EngineUnusable(PermanentError):
+    """Spark cannot be used as configured: it is not installed, or an executor is not as it must be."""
+
+
+class RowsChanged(PermanentError):
+    """Rows of a lake's table are no longer those that `inference_log` has counted."""
+
+
 class SourceChanged(TransientError):
     """A file changed while it was read."""
 

@@ -63,8 +63,15 @@ TABLES: dict[str, dict[str, tuple[str, str]]] = {
         "quarantined_rows": ("BIGINT", "rows in quarantine"),
         "forgotten": ("BOOLEAN", "whether the day's raw rows were deleted since, by `retain_days`; the counts stay"),
         "unreadable": ("VARCHAR", "why the source could not be read; the stored day was then left as it was"),
-        "sources": ("VARCHAR[]", "files the stored rows came from"),
+        "sources": ("VARCHAR[]", "files the stored rows came from; the table of a lake, with the day, in which they lie"),
         "other_columns": ("VARCHAR[]", "columns of those files that the monitor does not ask for"),
+        "refused_rules": (
+            "VARCHAR[]",
+            "where rows stay in a lake: the rules that refused rows broke, as many times as columns are named; quarantine then "
+            "holds examples only. NULL where it holds every refused row",
+        ),
+        "refused_columns": ("VARCHAR[]", "beside each of those rules the column that broke it, NULL for the id"),
+        "refused_counts": ("BIGINT[]", "beside each of those rules how many rows it refused"),
     },
     "arrivals": {
         "asset": ("VARCHAR", "inference_log or labels"),

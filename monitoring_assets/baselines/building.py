@@ -4,6 +4,7 @@ A baseline is stored as daily profiles, so its day-to-day variation stays known.
 """
 
 import hashlib
+from collections.abc import Mapping
 from datetime import date
 
 import duckdb
@@ -12,11 +13,10 @@ import pandas as pd
 from monitoring_assets.baselines.day_facts import copy_first_facts, write_day_facts
 from monitoring_assets.baselines.in_force import Baseline, select_baselines
 from monitoring_assets.ingestion.reference import REFERENCE_ROWS, ReferenceRows
-from monitoring_assets.measuring.kernel import write_profiles
+from monitoring_assets.measuring.day_rows import Rows, StoredRows
+from monitoring_assets.measuring.measure import Wanted
 from monitoring_assets.measuring.refinement import refine_profiles
-from monitoring_assets.measuring.sample import write_samples
 from monitoring_assets.measuring.stored_grids import ensure_grids
-from monitoring_assets.measuring.watched import watched_rows
 from monitoring_assets.monitor_spec import MonitorSpec
 from monitoring_assets.warehouse import quoted, table, transaction
 from monitoring_assets.warehouse_tables import PROFILE_COLUMNS, tables_of
@@ -31,15 +31,11 @@ def build_reference_baseline(
     """
     # Of a feature without a value there is nothing to learn, not even that it is usually missing.
     columns = {name: kind for name, kind in spec.watched_columns.items() if name not in reference.without_values}
-    rows = watched_rows(spec, REFERENCE_ROWS)
     if not reference.has_prediction:
-        columns, rows = {name: kind for name, kind in columns.items() if name in spec.features}, REFERENCE_ROWS
+        columns = {name: kind for name, kind in columns.items() if name in spec.features}
     _stage(connection, spec)
     with transaction(connection):
-        grids = ensure_grids(connection, spec, rows, columns)
-        write_profiles(connection, "staged_profiles", rows, columns, grids, spec.segments, spec.sampling_weight)
-        refine_profiles(connection, spec, "staged_profiles", rows, columns)
-        write_samples(connection, "staged_sample", REFERENCE_ROWS, spec.id, list(spec.features), spec.sampling_weight)
+        _profile(connection, spec, StoredRows(spec, REFERENCE_ROWS), columns, sample=True)
         baseline = _store(connection, spec, 0, date.min.replace(year=1970), None, *(metric or (None, None)))
         write_day_facts(connection, spec, baseline.baseline_id, REFERENCE_ROWS)
         return baseline
@@ -61,13 +57,12 @@ def build_candidate_baseline(
     """
     _stage(connection, spec)
     first, last = predictions["day"].min(), predictions["day"].max()
-    columns, rows = dict.fromkeys(spec.prediction.watched, "numeric"), watched_rows(spec, "candidate_predictions")
+    columns = dict.fromkeys(spec.prediction.watched, "numeric")
     names = ", ".join(PROFILE_COLUMNS)
     # Only features the monitor declares now; the tables also keep those it no longer asks for.
     sampled = ", ".join(quoted(column) for column in tables_of(spec)["daily_sample"])
     connection.register("candidate_predictions", predictions)
     with transaction(connection):
-        grids = ensure_grids(connection, spec, rows, columns)
         connection.execute(
             f"INSERT INTO staged_profiles BY NAME SELECT {names} FROM {table(spec, 'daily_profile')} "
             "WHERE day BETWEEN ? AND ? AND feature IN (SELECT unnest(?::VARCHAR[]))",
@@ -90,8 +85,7 @@ def build_candidate_baseline(
             "AND day BETWEEN ? AND ? AND day NOT IN (SELECT day FROM staged_sample)",
             [first, last],
         )
-        write_profiles(connection, "staged_profiles", rows, columns, grids, spec.segments, spec.sampling_weight)
-        refine_profiles(connection, spec, "staged_profiles", rows, columns)
+        _profile(connection, spec, StoredRows(spec, "candidate_predictions"), columns)
         connection.unregister("candidate_predictions")
         # A retried run makes the baseline of the same version again. It replaces the first try, but never one in force.
         earlier = select_baselines(connection, spec, "model_version = ?", [model_version])
@@ -104,6 +98,20 @@ def build_candidate_baseline(
         write_day_facts(connection, spec, baseline.baseline_id, rows)
         copy_first_facts(connection, spec, baseline.baseline_id, first, last)
         return baseline
+
+
+def _profile(
+    connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, rows: Rows, columns: Mapping[str, str], sample: bool = False
+) -> None:
+    """Profile rows, and sample them, into the staged tables."""
+    grids = ensure_grids(connection, spec, rows, columns)
+    found = rows.tables(connection, Wanted({name: grids[name] for name in columns}, sample=sample))
+    for name, target in (("profile", "staged_profiles"), ("sample", "staged_sample")):
+        if name in found:
+            connection.register("measured", found[name])
+            connection.execute(f"INSERT INTO {target} BY NAME FROM measured")
+            connection.unregister("measured")
+    refine_profiles(connection, spec, "staged_profiles", rows, columns)
 
 
 def _stage(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) -> None:

@@ -94,7 +94,7 @@ def store(
             _write_accounts(connection, spec, contract.asset, accounts, counted, stored, readings)
             sources = {day: found.sources for day, found in counted.items()}
             note_read(connection, spec, contract.asset, days, staged.files, sources, {note.file for note in unreadable})
-        news = _new_columns(connection, spec, contract.asset, days)
+        news = new_columns(connection, spec, contract.asset, days)
     return [_with_notes(account, unreadable, news.get(account.day, ())) for account in accounts]
 
 
@@ -284,7 +284,7 @@ def _write_accounts(
     )
 
 
-def _new_columns(
+def new_columns(
     connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, asset: str, days: Sequence[date]
 ) -> dict[date, tuple[str, ...]]:
     """The columns of a day that no earlier day had. The first day with rows has nothing to be compared with."""

@@ -28,10 +28,14 @@ SETTLED_SECONDS = 60.0
 @contextmanager
 def staged_log(spec: MonitorSpec, days: Sequence[date]) -> Iterator[Staged]:
     """What the log holds for these days, read before the warehouse is opened; `store` puts it there."""
-    stored = {name: quoted(name) for name in spec.log_columns}
-    contract = Contract("inference_log", spec.log_columns, spec.event_time, stored, weight_rules(spec))
-    with staged(spec, contract, spec.log, days) as rows:
+    with staged(spec, log_contract(spec), spec.log, days) as rows:
         yield rows
+
+
+def log_contract(spec: MonitorSpec) -> Contract:
+    """What the log must deliver."""
+    stored = {name: quoted(name) for name in spec.log_columns}
+    return Contract("inference_log", spec.log_columns, spec.event_time, stored, weight_rules(spec))
 
 
 def compact_closed_days(spec: MonitorSpec, days: Sequence[date]) -> dict[date, int]:

@@ -11,30 +11,34 @@ from typing import Any
 
 import duckdb
 
-from monitoring_assets.measuring.measure import Wanted, measure
+from monitoring_assets.measuring.day_rows import logged_rows
+from monitoring_assets.measuring.measure import Tables, Wanted
 from monitoring_assets.measuring.served import served_days
 from monitoring_assets.monitor_spec import MonitorSpec
 from monitoring_assets.prediction_logging.segments import read_dropped
-from monitoring_assets.sql_text import on_days
 from monitoring_assets.warehouse import replace_days, table, transaction
 from monitoring_assets.warehouse_tables import TABLES
 
 
 def measure_serving(
-    connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: Sequence[date], dropped: Mapping[date, int]
+    connection: duckdb.DuckDBPyConnection,
+    spec: MonitorSpec,
+    days: Sequence[date],
+    dropped: Mapping[date, int],
+    tables: Tables | None = None,
 ) -> dict[date, dict[str, Any]]:
     """Replace these days of `serving` with the figures of their rows in `inference_log`, and return them by day and column.
 
     A row of a sampled log stands for as many requests as its weight says (`measuring/served.py`). `dropped` are the
-    `dropped_rows` of days. A monitor without `serving` has no such rows.
+    `dropped_rows` of days. A monitor without `serving` has no such rows. `tables` are what was measured of the days already.
     """
     if spec.serving is None:
         return {}
     noted = {day: dropped[day] for day in days if day in dropped}
     counted = "unnest(?::DATE[]) AS day, unnest(?::BIGINT[]) AS dropped_rows"
-    rows = f"(SELECT * FROM {table(spec, 'inference_log')} WHERE {on_days(days)})"
+    tables = tables or logged_rows(connection, spec, days).tables(connection, Wanted(serving=True))
     with transaction(connection):
-        connection.register("served_days", served_days(connection, measure(connection, rows, spec, Wanted(serving=True))))
+        connection.register("served_days", served_days(connection, tables))
         connection.execute(
             f"CREATE OR REPLACE TEMP TABLE served AS FROM served_days FULL JOIN (SELECT {counted}) USING (day)",
             [list(noted), list(noted.values())],

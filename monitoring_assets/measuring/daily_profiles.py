@@ -8,12 +8,11 @@ from datetime import date
 
 import duckdb
 
-from monitoring_assets.measuring.measure import Tables, Wanted, measure
+from monitoring_assets.measuring.day_rows import logged_rows
+from monitoring_assets.measuring.measure import Tables, Wanted
 from monitoring_assets.measuring.refinement import refine_profiles
 from monitoring_assets.measuring.stored_grids import ensure_grids
-from monitoring_assets.measuring.watched import watched_rows
 from monitoring_assets.monitor_spec import MonitorSpec
-from monitoring_assets.sql_text import on_days
 from monitoring_assets.warehouse import literal, replace_days, table, transaction
 from monitoring_assets.warehouse_tables import PROFILE_COLUMNS
 
@@ -32,13 +31,13 @@ def profile_days(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days:
     """Replace the profiles and the samples of these days by those of `inference_log` now. Bins come from the reference, so there
     must be a baseline.
     """
-    log = f"(SELECT * FROM {table(spec, 'inference_log')} WHERE {on_days(days)})"
-    rows = watched_rows(spec, log)
+    rows = logged_rows(connection, spec, days)
     profiles, samples = table(spec, "daily_profile"), table(spec, "daily_sample")
     with transaction(connection):
         grids = ensure_grids(connection, spec, rows, spec.watched_columns)
         connection.execute(f"CREATE OR REPLACE TEMP TABLE profiled_days AS FROM {profiles} LIMIT 0")
-        tables = measure(connection, log, spec, Wanted({name: grids[name] for name in spec.watched_columns}, sample=True))
+        wanted = Wanted({name: grids[name] for name in spec.watched_columns}, sample=True, by_version=True)
+        tables = rows.tables(connection, wanted)
         _put_profiles(connection, spec, tables)
         refine_profiles(connection, spec, "profiled_days", rows, spec.watched_columns, by_version=True)
         replace_days(connection, profiles, days, f"SELECT {', '.join(PROFILE_COLUMNS)} FROM profiled_days ORDER BY ALL")

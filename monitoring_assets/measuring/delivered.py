@@ -13,6 +13,7 @@ from monitoring_assets.sql_text import literal
 
 # Refused rows that are kept of a day as examples of what breaks one rule in one column: the first by reason, source and content.
 EXAMPLES_KEPT = 100
+REPEATED_ID = "repeated id"
 JUDGEMENT = ("__reason", "__source", "__original")
 
 

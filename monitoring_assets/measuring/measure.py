@@ -33,7 +33,9 @@ class Wanted:
     """What is to be measured: a profile where there are grids, a sample, how predictions were served, predictions with their
     labels (the rows then have what `labelled.labelled` asks for), and how rows stand to the rules at some places of a list.
 
-    `delivered` asks how they stand to the contract, and names the columns that a reason may name. The rows then are what a
+    With `by_version` predictions are also counted by the model version that the log names.
+
+    `delivered` asks how rows stand to the contract, and names the columns that a reason may name. The rows then are what a
     source delivered, each judged (`delivered.delivered`), and everything else is measured of the accepted ones. `finer` are bins
     to be divided, as `kernel.count_within` takes them.
     """
@@ -45,7 +47,7 @@ class Wanted:
     rules: Mapping[int, Rule] | None = None
     delivered: Sequence[str] | None = None
     finer: Sequence[tuple[str, tuple[float, float], NumericGrid]] = ()
-    finer_by_version: bool = False
+    by_version: bool = False
 
     @property
     def asks_for_confidence(self) -> bool:
@@ -60,7 +62,7 @@ def measure(connection: duckdb.DuckDBPyConnection, rows: str, spec: MonitorSpec,
         rows = accepted_sql(rows)
     watched = watched_rows(spec, rows, with_confidence=wanted.asks_for_confidence)
     if wanted.grids:
-        found |= _profiles(connection, watched, spec, wanted.grids)
+        found |= _profiles(connection, watched, spec, wanted.grids, wanted.by_version)
     if wanted.sample:
         found["sample"] = samples(connection, watched, spec.id, list(spec.features), spec.sampling_weight)
     if wanted.serving:
@@ -103,22 +105,24 @@ def merge(connection: duckdb.DuckDBPyConnection, batches: Sequence[Tables], spec
     return found
 
 
-def _profiles(connection: duckdb.DuckDBPyConnection, rows: str, spec: MonitorSpec, grids: Mapping[str, Grid]) -> Tables:
+def _profiles(
+    connection: duckdb.DuckDBPyConnection, rows: str, spec: MonitorSpec, grids: Mapping[str, Grid], by_version: bool
+) -> Tables:
     """The profile of every column, and that of the predictions of each model version where the log names versions."""
     columns = {name: spec.watched_columns[name] for name in grids}
     predictions = {name: columns[name] for name in spec.prediction.watched if name in columns}
     profile = profiles(connection, rows, columns, grids, spec.segments, spec.sampling_weight)
     found = {} if profile is None else {"profile": profile}
-    versions = version_segments(spec)
+    versions = version_segments(spec) if by_version else []
     if found and versions:
-        by_version = rows_by_version(spec, rows)
-        apart = profiles(connection, by_version, predictions, grids, versions, spec.sampling_weight, of_all_rows=False)
+        versioned = rows_by_version(spec, rows)
+        apart = profiles(connection, versioned, predictions, grids, versions, spec.sampling_weight, of_all_rows=False)
         found |= {} if apart is None else {"version_profile": apart}
     return found
 
 
 def _finer(connection: duckdb.DuckDBPyConnection, rows: str, spec: MonitorSpec, wanted: Wanted) -> pa.Table:
     segments = list(spec.segments)
-    if wanted.finer_by_version:
+    if wanted.by_version:
         rows, segments = rows_by_version(spec, rows), segments + version_segments(spec)
     return added_finer(connection, count_within(connection, rows, wanted.finer, segments, spec.sampling_weight))

@@ -4,22 +4,23 @@ A grid is refined and never replaced: the new bins lie within an old one, so new
 counting are `grid.py`'s and `kernel.py`'s; here is decided which bins are divided, and on which days.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 
-from monitoring_assets.measuring.fitting import fit_numeric
+from monitoring_assets.measuring.day_rows import Rows, logged_rows
+from monitoring_assets.measuring.fitting import FIT_ROWS, fit_numeric
 from monitoring_assets.measuring.grid import BINS, NumericGrid
-from monitoring_assets.measuring.kernel import count_within, within
-from monitoring_assets.measuring.model_versions import rows_by_version, version_segments
-from monitoring_assets.measuring.watched import watched_rows
+from monitoring_assets.measuring.kernel import within
+from monitoring_assets.measuring.measure import Wanted
+from monitoring_assets.measuring.watched import read_for, watched_sql
 from monitoring_assets.monitor_spec import MonitorSpec
-from monitoring_assets.sql_text import on_days
-from monitoring_assets.warehouse import include_rows, quoted, table
+from monitoring_assets.warehouse import include_rows, table
 
 # A bin is divided when it holds a larger share of a day: the day's distribution function is known no better than that, so neither
 # is its KS distance from another day of its kind.
@@ -59,7 +60,7 @@ def refine_profiles(
     connection: duckdb.DuckDBPyConnection,
     spec: MonitorSpec,
     target: str,
-    rows: str,
+    rows: Rows,
     columns: Mapping[str, str],
     by_version: bool = False,
 ) -> None:
@@ -72,8 +73,10 @@ def refine_profiles(
 
     Parameters
     ----------
-    connection, rows, columns
-        As for `kernel.write_profiles`, which has filled `target` from `rows`.
+    connection, columns
+        As for `kernel.profiles`, which has filled `target`.
+    rows
+        The rows it was filled from.
     spec
         The monitor, whose `profile_grids` and `daily_profile` are brought up to date.
     target
@@ -89,23 +92,23 @@ def refine_profiles(
     # A bin of a finer grid may be divided in its turn.
     while due := _due(connection, target, numeric, stored):
         for some in _divided_at_once(spec, due):
-            _divide(connection, spec, target, rows, some, by_version)
+            _divide(connection, spec, target, rows.on, some, by_version)
         stored = [refinement for refinement in stored if refinement not in due]
     for column in dict.fromkeys(found[0] for found in _crowded(connection, target, numeric)):
         tried: set[tuple[float, float]] = set()
         while crowded := [found for found in _crowded(connection, target, [column]) if found[2:] not in tried]:
             _, day, lower, upper = crowded[0]
             tried.add((lower, upper))
-            x = f"{quoted(column)}::DOUBLE"
-            on_day = f"(SELECT * FROM {rows} WHERE day::DATE = DATE '{day}' AND {within(x, lower, upper)})"
-            refinement = Refinement(column, lower, upper, fit_numeric(connection, on_day, x))
+            x, needed = f"{watched_sql(spec, column)}::DOUBLE", read_for(spec, column)
+            in_bin = rows.on([day]).relation(connection, [needed], within(x, lower, upper), at_most=FIT_ROWS)
+            refinement = Refinement(column, lower, upper, fit_numeric(connection, in_bin, x))
             if held.get(column, 0) + refinement.size > FINER_BINS:
                 break
             if refinement.divides:
                 held[column] = held.get(column, 0) + refinement.size
                 _store(connection, spec, refinement)
-                _divide(connection, spec, target, rows, [refinement], by_version)
-                log = watched_rows(spec, table(spec, "inference_log"))
+                _divide(connection, spec, target, rows.on, [refinement], by_version)
+                log = partial(_logged_rows, connection, spec)
                 _divide(connection, spec, table(spec, "daily_profile"), log, [refinement], by_version=True)
 
 
@@ -162,7 +165,7 @@ def _divide(
     connection: duckdb.DuckDBPyConnection,
     spec: MonitorSpec,
     profiles: str,
-    rows: str,
+    rows_of: Callable[[Sequence[date]], Rows],
     refinements: Sequence[Refinement],
     by_version: bool,
 ) -> None:
@@ -179,16 +182,13 @@ def _divide(
         "WHERE uppers[list_position(bins, lower)] = upper"
     )
     connection.unregister("divided_bins")
-    days = connection.execute("SELECT DISTINCT day FROM coarse ORDER BY day").fetchall()
+    days = [day for (day,) in connection.execute("SELECT DISTINCT day FROM coarse ORDER BY day").fetchall()]
     if not days:
         return
-    include_rows(connection, spec, [day for (day,) in days])
-    of_days = f"(SELECT * FROM {rows} WHERE {on_days((day for (day,) in days), 'day::DATE')})"
-    segments = list(spec.segments)
-    if by_version and refinements[0].column in spec.prediction.watched:
-        of_days, segments = rows_by_version(spec, of_days), segments + version_segments(spec)
     bins = [(each.column, (each.lower, each.upper), each.grid) for each in refinements]
-    connection.register("finer", count_within(connection, of_days, bins, segments, spec.sampling_weight))
+    is_by_version = by_version and refinements[0].column in spec.prediction.watched
+    found = rows_of(days).tables(connection, Wanted(finer=bins, by_version=is_by_version))
+    connection.register("finer", found["finer"])
     same_profile = "c.feature = p.feature AND c.day = p.day AND c.segment IS NOT DISTINCT FROM p.segment"
     same_rows = "f.place = c.place AND f.day = c.day AND f.segment IS NOT DISTINCT FROM c.segment"
     connection.execute(
@@ -212,6 +212,11 @@ def _divide(
         f"UPDATE {profiles} AS p SET bins = c.bins, uppers = c.uppers, counts = c.counts, is_exact = c.is_exact "
         f"FROM divided AS c WHERE {same_profile}"
     )
+
+
+def _logged_rows(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: Sequence[date]) -> Rows:
+    include_rows(connection, spec, days)
+    return logged_rows(connection, spec, days)
 
 
 def _stored(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) -> list[Refinement]:

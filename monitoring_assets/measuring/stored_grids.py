@@ -1,16 +1,21 @@
 """The monitor's grids as the warehouse keeps them: a column gets one once, and every later profile counts on it."""
 
+from collections.abc import Mapping
+
 import duckdb
 import numpy as np
 
-from monitoring_assets.measuring.fitting import fit_grids
+from monitoring_assets.measuring.day_rows import Rows
+from monitoring_assets.measuring.fitting import FIT_ROWS, fit_grids
 from monitoring_assets.measuring.grid import CategoryGrid, Grid, NumericGrid
 from monitoring_assets.monitor_spec import CONFIDENCE, MonitorSpec
 from monitoring_assets.warehouse import table
 
 
-def ensure_grids(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, rows: str, columns: dict[str, str]) -> dict[str, Grid]:
-    """The monitor's grids; columns that have none get one now, for good, from the rows of a relation.
+def ensure_grids(
+    connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, rows: Rows, columns: Mapping[str, str]
+) -> dict[str, Grid]:
+    """The monitor's grids; columns that have none get one now, for good, from these rows.
 
     A probability's range is known, so the grid of a score needs no rows and is the same for every model.
     """
@@ -30,7 +35,8 @@ def ensure_grids(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, rows:
             del missing[name]
             edges = np.linspace(lowest, 1.0, 1 + (1 << 13))
             made[name] = NumericGrid.fitted(edges, np.ones(len(edges)))
-    made |= fit_grids(connection, rows, missing)
+    if missing:
+        made |= fit_grids(connection, rows.relation(connection, list(missing), at_most=FIT_ROWS), missing)
     for name, grid in made.items():
         values = [*grid.fields, None] if isinstance(grid, NumericGrid) else [None] * 5 + [list(grid.known)]
         connection.execute(f"INSERT INTO {grids_table} VALUES (?, ?, ?, ?, ?, ?, ?, NULL, NULL)", [name, *values])

@@ -14,6 +14,16 @@ def watched_rows(spec: MonitorSpec, rows: str, *, with_confidence: bool = True) 
         weight = quoted(spec.sampling_weight)
         columns = f"* REPLACE (coalesce({weight}, 1.0::DOUBLE) AS {weight})"
     if spec.prediction.score is not None and with_confidence:
-        score = quoted(spec.prediction.score)
-        columns += f", greatest({score}, 1 - {score}) AS {quoted(CONFIDENCE)}"
+        columns += f", {watched_sql(spec, CONFIDENCE)} AS {quoted(CONFIDENCE)}"
     return rows if columns == "*" else f"(SELECT {columns} FROM {rows})"
+
+
+def watched_sql(spec: MonitorSpec, column: str) -> str:
+    """A watched column as SQL over the log's columns."""
+    score = quoted(read_for(spec, column))
+    return f"greatest({score}, 1 - {score})" if column == CONFIDENCE else score
+
+
+def read_for(spec: MonitorSpec, column: str) -> str:
+    """The log's column from which a watched one comes."""
+    return str(spec.prediction.score) if column == CONFIDENCE else column

@@ -13,6 +13,7 @@ from monitoring_assets.monitor_spec.drift import (
     ReferenceChoice,
     SeverityLevels,
 )
+from monitoring_assets.monitor_spec.engine import Engine, Spark
 from monitoring_assets.monitor_spec.judgements import AlertRoute, DeclaredExpectation, Performance, Quality, Retrain
 from monitoring_assets.monitor_spec.monitor import MonitorSpec, days_between
 from monitoring_assets.monitor_spec.parts import SEVERITIES, Severity, worst
@@ -26,6 +27,7 @@ __all__ = [
     "AlertRoute",
     "DeclaredExpectation",
     "Drift",
+    "Engine",
     "Feature",
     "Label",
     "Method",
@@ -41,6 +43,7 @@ __all__ = [
     "Severity",
     "SeverityLevels",
     "Source",
+    "Spark",
     "days_between",
     "worst",
 ]  # fmt: skip

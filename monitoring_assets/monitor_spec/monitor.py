@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, PrivateAttr, model_validator
 
 from monitoring_assets.monitor_spec.columns import CONFIDENCE, Feature, Label, Prediction, Serving
 from monitoring_assets.monitor_spec.drift import Drift
+from monitoring_assets.monitor_spec.engine import Engine
 from monitoring_assets.monitor_spec.judgements import AlertRoute, Performance, Quality, Retrain
 from monitoring_assets.monitor_spec.parts import DottedPath, PositiveInt, SpecModel
 from monitoring_assets.monitor_spec.sources import Reference, Source
@@ -69,6 +70,7 @@ class MonitorSpec(SpecModel):
     protected_attributes: list[str] = []
     log: Source
     labels: Source | None = None
+    engine: Engine | None = None
     reference: Reference
     drift: Drift = Drift()
     quality: Quality = Quality()
@@ -139,6 +141,20 @@ class MonitorSpec(SpecModel):
             )
         if self.end_day is not None and self.end_day < self.start_day:
             raise ValueError(f"end_day {self.end_day} is before start_day {self.start_day}")
+        return self
+
+    @model_validator(mode="after")
+    def _tables_have_an_engine(self) -> Self:
+        sources = {"log": self.log, "labels": self.labels}
+        tables = [name for name, source in sources.items() if source is not None and source.kind == "table"]
+        others = [name for name, source in sources.items() if source is not None and source.kind != "table"]
+        if tables and self.engine is None:
+            raise ValueError(f"{tables[0]}.table needs the engine that knows the table: `engine: {{ spark: {{ remote: ... }} }}`")
+        if self.engine is not None and others:
+            raise ValueError(
+                f"`engine` measures rows where they lie, so `{others[0]}` must name a `table`, found "
+                f"`{getattr(self, others[0]).kind}`; without `engine` DuckDB reads it"
+            )
         return self
 
     @model_validator(mode="after")
@@ -248,6 +264,11 @@ class MonitorSpec(SpecModel):
     def label_type(self) -> str:
         """Labels are 0 or 1 for a classification, a number for a regression; both are stored as DOUBLE."""
         return "DOUBLE"
+
+    @property
+    def is_in_lake(self) -> bool:
+        """Whether the rows stay where they are, and the warehouse holds only what was measured of them."""
+        return self.log.kind == "table"
 
     def at_home(self, data_home: Path) -> "MonitorSpec":
         """A copy whose relative paths start at `data_home`."""

@@ -21,7 +21,8 @@ def _readable(path: str) -> str:
 
 
 class Source(SpecModel):
-    """Where rows come from: files (`path`), a query (`sql` and `uri_env`) or a function (`reader`). See docs/sources.md.
+    """Where rows come from: files (`path`), a query (`sql` and `uri_env`), a function (`reader`), or a table of the monitor's
+    `engine` (`table`). See docs/sources.md.
 
     path : Parquet, CSV or JSON lines. A relative path starts at the data folder (`MONITORING_ASSETS_HOME`). `{day}` stands for
         the partition's date, which lets a day be read without touching the others; without it the path is a glob and every
@@ -29,6 +30,8 @@ class Source(SpecModel):
     sql, uri_env : a PostgreSQL query with `$1` for the start of the day and `$2` for its end (the next day's start), and the
         environment variable that holds the address of the database.
     reader, options : the dotted path of a function `(day, options)` that gives the day's rows.
+    table, day_column : a table as Spark's session names it, `catalog.db.predictions` or "delta.`s3://lake/predictions`", and its
+        column that says which day a row was delivered for, a date or its text (2026-03-02); best one it is partitioned by.
     settle_seconds : a file modified within so many seconds is perhaps still being written, and waits.
     asset : the Dagster asset of yours that makes these rows; it becomes upstream in the lineage.
     """
@@ -38,6 +41,8 @@ class Source(SpecModel):
     uri_env: str | None = None
     reader: DottedPath | None = None
     options: dict[str, Any] = {}
+    table: str | None = Field(default=None, min_length=1)
+    day_column: str = Field(default="day", min_length=1)
     asset: str | None = Field(default=None, pattern=r"^[^/\s]+(/[^/\s]+)*$")
     event_time: str | None = None
     settle_seconds: float = Field(default=5.0, ge=0, le=86_400)
@@ -55,10 +60,10 @@ class Source(SpecModel):
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
         # What is found is not repeated here: somebody may have put the address itself where its variable's name belongs.
-        given = [name for name in ("path", "sql", "reader") if getattr(self, name) is not None]
+        given = [name for name in ("path", "sql", "reader", "table") if getattr(self, name) is not None]
         if len(given) != 1:
             where = " that tells where the asset's data lies" if self.asset else ""
-            raise ValueError(f"give one of `path`, `sql` and `reader`{where}, found {' and '.join(given) or 'none'}")
+            raise ValueError(f"give one of `path`, `sql`, `reader` and `table`{where}, found {' and '.join(given) or 'none'}")
         if (self.sql is None) != (self.uri_env is None):
             raise ValueError("`sql` and `uri_env` (the environment variable that holds the database's address) go together")
         if self.uri_env is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", self.uri_env):
@@ -69,11 +74,15 @@ class Source(SpecModel):
             raise ValueError("`options` are for a `reader`")
         if "settle_seconds" in self.model_fields_set and self.path is None:
             raise ValueError("`settle_seconds` is for files (`path`)")
+        if "day_column" in self.model_fields_set and self.table is None:
+            raise ValueError("`day_column` is for a `table`")
         return self
 
     @property
-    def kind(self) -> Literal["path", "sql", "reader"]:
+    def kind(self) -> Literal["path", "sql", "reader", "table"]:
         """The setting that says where the rows lie."""
+        if self.table is not None:
+            return "table"
         return "path" if self.path is not None else "sql" if self.sql is not None else "reader"
 
     @property

@@ -79,8 +79,8 @@ def _inference_log(spec: MonitorSpec) -> dg.AssetsDefinition:
         spec.log,
     )
     def inference_log(context: dg.AssetExecutionContext, monitoring_home: MonitoringHome) -> None:
-        from monitoring_assets.ingestion.delivery import store
-        from monitoring_assets.ingestion.prediction_log import compact_closed_days, staged_log
+        from monitoring_assets.ingestion.day_delivery import read_log
+        from monitoring_assets.ingestion.prediction_log import compact_closed_days
         from monitoring_assets.ingestion.serving import dropped_rows, measure_serving
         from monitoring_assets.retention.forgetting import forgotten_days
 
@@ -94,17 +94,17 @@ def _inference_log(spec: MonitorSpec) -> dg.AssetsDefinition:
             dropped = dropped_rows(located, wanted)  # before the warehouse is held, as all that is read of the source
         with (
             errors_for_dagster(),
-            staged_log(located, wanted) as rows,
-            daily_work(context, monitoring_home, spec, "inference_log", seconds_before=rows.seconds) as (connection, days),
+            read_log(located, wanted) as delivered,
+            daily_work(context, monitoring_home, spec, "inference_log", seconds_before=delivered.seconds) as (connection, days),
         ):
-            deliveries = store(connection, located, rows)
+            deliveries = delivered.store(connection)
             if all(delivery.unreadable for delivery in deliveries):
                 raise SourceUnreadable(
                     f"the log of {spec.name}: none of the {len(deliveries)} day(s) asked for could be read: "
                     f"{deliveries[0].unreadable}. Correct `log.{spec.log.kind}` in the monitor's YAML, or deliver what it reads."
                 )
             gone = forgotten_days(connection, spec, days)
-            served = measure_serving(connection, located, [day for day in days if day not in gone], dropped)
+            served = measure_serving(connection, located, [day for day in days if day not in gone], dropped, delivered.tables)
         _add_delivery_metadata(context, deliveries)
         for day, segments in compacted.items():
             context.add_asset_metadata({"compacted_segments": segments}, partition_key=day.isoformat())

@@ -94,7 +94,7 @@ def asked(case: str, rows: pa.Table, segments: Sequence[str] = ("country",)) -> 
         grids = fit_grids(connection, watched_rows(spec, "given"), spec.watched_columns)
         crowded = [("amount", (40.0, 60.0), fit_numeric(connection, "given", '"amount"::DOUBLE'))]
         wanted = Wanted(grids, sample=True, serving=True, labelled=True, rules=dict(enumerate(RULES)), finer=crowded)
-        return spec, replace(wanted, delivered=["id", "amount", "amount due"], finer_by_version=True)
+        return spec, replace(wanted, delivered=["id", "amount", "amount due"], by_version=True)
 
 
 def measured(batches: Sequence[pa.Table], spec: MonitorSpec, wanted: Wanted) -> Tables:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from monitoring_assets.drift.scores import Comparison
+from monitoring_assets.measuring.day_rows import StoredRows
 from monitoring_assets.measuring.histograms import Histogram, read_histograms
 from monitoring_assets.measuring.kernel import write_profiles
 from monitoring_assets.measuring.refinement import refine_profiles
@@ -59,10 +60,11 @@ class Log:
         """Profile these days in one run, all unless some are named."""
         days, connection, spec = [self.days[place] for place in places] or self.days, self.connection, self.spec
         listed = ", ".join(f"DATE '{day}'" for day in days)
-        rows = watched_rows(spec, f"(FROM {table(spec, 'inference_log')} WHERE day IN ({listed}))")
+        rows = StoredRows(spec, f"(FROM {table(spec, 'inference_log')} WHERE day IN ({listed}))")
         grids = ensure_grids(connection, spec, rows, spec.watched_columns)
         connection.execute("CREATE OR REPLACE TEMP TABLE fresh AS FROM example.daily_profile LIMIT 0")
-        write_profiles(connection, "fresh", rows, spec.watched_columns, grids, spec.segments, spec.sampling_weight)
+        watched = watched_rows(spec, rows.sql)
+        write_profiles(connection, "fresh", watched, spec.watched_columns, grids, spec.segments, spec.sampling_weight)
         if refine:
             refine_profiles(connection, spec, "fresh", rows, spec.watched_columns)
         replace_days(connection, "example.daily_profile", days, "SELECT * FROM fresh ORDER BY ALL")

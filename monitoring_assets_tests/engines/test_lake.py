@@ -1,0 +1,102 @@
+"""Laws of rows that Spark measures where they lie: every table is the one that DuckDB makes of the same rows."""
+
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from monitoring_assets.drift.daily_scores import score_history
+from monitoring_assets.ingestion.day_delivery import read_log
+from monitoring_assets.ingestion.delivery import Delivery
+from monitoring_assets.ingestion.serving import measure_serving
+from monitoring_assets.measuring.daily_profiles import profile_days
+from monitoring_assets.monitor_spec import MonitorSpec
+from monitoring_assets_tests.engines.lake_monitor import (
+    DAYS,
+    SERVING,
+    delivered_day,
+    lake_spec,
+    needs_java,
+    write_both,
+    write_days,
+)
+from monitoring_assets_tests.example_monitor import (
+    contents,
+    example_spec,
+    example_warehouse,
+    reference_baseline,
+    warehouse_of,
+    write_reference,
+)
+
+pytestmark = [needs_java, pytest.mark.long, pytest.mark.file_only]
+MEASURED = ("daily_profile", "daily_sample", "drift_scores", "drift_verdicts", "serving", "profile_grids")
+
+
+def both(home: Path, **overrides: Any) -> tuple[MonitorSpec, MonitorSpec]:
+    """The monitor of the lake, and that of the files; each has a warehouse of its own."""
+    given = {"serving": SERVING, "segments": ["country"], "reference": {"path": str(home / "reference.parquet")}, **overrides}
+    lake = lake_spec(home, **given)
+    files = example_spec(home, **{**given, "log": {"path": str(home / "log/{day}.parquet")}})
+    return lake, files
+
+
+def delivered(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: Sequence[date] = DAYS) -> list[Delivery]:
+    with read_log(spec, days) as found:
+        deliveries = found.store(connection)
+    measure_serving(connection, spec, days, {}, found.tables)
+    return deliveries
+
+
+def scored(home: Path, spec: MonitorSpec, days: Sequence[date] = DAYS) -> dict[str, list[tuple[Any, ...]]]:
+    """All that the daily assets store of these days."""
+    with example_warehouse(home, spec) as connection:
+        reference_baseline(connection, spec)
+        delivered(connection, spec, days)
+        for day in days:
+            profile_days(connection, spec, [day])
+    score_history(lambda: warehouse_of(home).connect(), spec, list(days))
+    with example_warehouse(home, spec) as connection:
+        return contents(connection, spec, *MEASURED)
+
+
+def test_every_table_is_the_one_that_duckdb_makes_of_the_same_rows(tmp_path: Path) -> None:
+    write_reference(tmp_path, rows=300)
+    write_days(tmp_path, DAYS[:2])
+    write_days(tmp_path, DAYS[2:], shift=8.0)  # leaves the reference's range, where bins are divided
+    lake, files = both(tmp_path)
+    found, expected = scored(tmp_path / "lake_home", lake), scored(tmp_path / "files_home", files)
+    assert {name: len(rows) for name, rows in expected.items()} == {name: len(rows) for name, rows in found.items()}
+    assert any(lower is not None for *_, lower, _ in expected["profile_grids"])
+    for name, rows in expected.items():
+        assert found[name] == rows, name
+
+
+def test_rows_are_accounted_for_alike_and_none_is_stored(tmp_path: Path) -> None:
+    write_days(tmp_path)
+    lake, files = both(tmp_path)
+    with example_warehouse(tmp_path / "lake_home", lake) as one, example_warehouse(tmp_path / "files_home", files) as other:
+        assert delivered(one, lake) == delivered(other, files)
+        counts = "SELECT day, delivered_rows, accepted_rows, quarantined_rows, other_columns FROM example.deliveries ORDER BY day"
+        assert one.execute(counts).fetchall() == other.execute(counts).fetchall()
+        refused = "SELECT day, reason, original FROM example.quarantine ORDER BY ALL"
+        assert one.execute(refused).fetchall() == other.execute(refused).fetchall()
+        assert one.execute("SELECT count(*) FROM example.inference_log").fetchall() == [(0,)]
+        table = f"parquet.`{tmp_path / 'lake'}`"
+        assert one.execute("SELECT sources FROM example.deliveries ORDER BY day").fetchall() == [
+            ([f"{table} ({day})"],) for day in DAYS
+        ]
+
+
+def test_a_day_that_is_read_again_is_replaced_and_a_day_without_rows_is_empty(tmp_path: Path) -> None:
+    write_both(tmp_path, DAYS[0], delivered_day(DAYS[0], 60))
+    lake, _ = both(tmp_path)
+    with example_warehouse(tmp_path / "lake_home", lake) as connection:
+        first = delivered(connection, lake, DAYS[:2])
+        assert delivered(connection, lake, DAYS[:2]) == first
+        assert first[0].delivered_rows == 62
+        assert (first[1].delivered_rows, first[1].unreadable) == (0, None)
+        assert connection.execute("SELECT count(*) FROM example.deliveries").fetchall() == [(2,)]
