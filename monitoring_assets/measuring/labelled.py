@@ -20,10 +20,13 @@ KEYS = ("day", "segment", "version")
 COUNTS = ("row_count", "labelled_rows", "measured_rows")
 # Sums of a classification are in proportion to weights; those of a regression have the label's unit, or its square.
 OF_ROWS = ("weight", "squared_weight")
-OF_CLASSES = ("log_loss", "true_positives", "false_positives", "false_negatives", "true_negatives")
+OF_CLASSES = ("log_loss", "squared_error", "true_positives", "false_positives", "false_negatives", "true_negatives")
+# Of those, the ones whose terms are no multiples of weights.
+FRACTIONAL = ("log_loss", "squared_error")
 # The squared label in three parts: around 0 the squares of large labels, rounded, would leave no digits of their deviations.
 LABEL_SQUARES = ("label_square_high", "label_square_middle", "label_square_low")
-OF_NUMBERS = ("absolute_error", "squared_error", "label_sum", *LABEL_SQUARES)
+OF_ERRORS = ("signed_error", "absolute_error", "squared_error", "fourth_power_error", "relative_error", "squared_relative_error")
+OF_NUMBERS = (*OF_ERRORS, "label_sum", *LABEL_SQUARES)
 ENDS = {
     "smallest_label": "min",
     "largest_label": "max",
@@ -64,7 +67,8 @@ def added_labelled(
 ) -> dict[str, pa.Table]:
     """The tables of all rows, from those of batches put below each other."""
     connection.register("labelled_batches", parts["labelled"])
-    kinds = dict.fromkeys(COUNTS, "BIGINT") | dict.fromkeys((*OF_ROWS, *OF_CLASSES), amount_of(spec)) | {"log_loss": ROWS}
+    kinds = dict.fromkeys(COUNTS, "BIGINT") | dict.fromkeys(OF_ROWS, amount_of(spec))
+    kinds |= _class_kinds(spec) if spec.task == "classification" else {}
     added = [
         f"{ENDS[name]}({name}) AS {name}" if name in ENDS else f"sum({name})::{kinds.get(name, 'HUGEINT')} AS {name}"
         for name in parts["labelled"].column_names
@@ -117,8 +121,7 @@ def _prepared(spec: MonitorSpec, rows: str, by: Sequence[str]) -> str:
 
 
 def _sums(spec: MonitorSpec) -> str:
-    amount = amount_of(spec)
-    kinds = dict.fromkeys(OF_CLASSES, amount) | {"log_loss": ROWS}
+    amount, kinds = amount_of(spec), _class_kinds(spec)
     found = {
         "row_count": "count(*)",
         "labelled_rows": "count(label)",
@@ -139,12 +142,18 @@ def _sums(spec: MonitorSpec) -> str:
     return ", ".join(f"{sql} AS {name}" for name, sql in found.items())
 
 
+def _class_kinds(spec: MonitorSpec) -> dict[str, str]:
+    return dict.fromkeys(OF_CLASSES, amount_of(spec)) | dict.fromkeys(FRACTIONAL, ROWS)
+
+
 def _class_sums() -> dict[str, str]:
     # A certain and wrong score would cost infinity; scikit-learn bounds it by the float's resolution, and so do we.
     tiny = repr(float(np.finfo("float64").eps))
     likelihood = f"greatest({tiny}, least(1 - {tiny}, CASE WHEN label = 1 THEN score ELSE 1 - score END))"
     return {
         "log_loss": f"w * -ln({likelihood})",
+        # Of scores that are no probabilities it says nothing, and may not fit a decimal.
+        "squared_error": "CASE WHEN score BETWEEN 0 AND 1 THEN w * (score - label) ** 2 END",
         "true_positives": "w * label * chosen",
         "false_positives": "w * (1 - label) * chosen",
         "false_negatives": "w * label * (1 - chosen)",
@@ -156,9 +165,12 @@ def _number_sums() -> dict[str, str]:
     high = "coalesce(TRY_CAST(label AS FLOAT)::DOUBLE, label)"
     low = f"(label - {high})"
     squares = (f"w * {high} * {high}", f"w * 2.0::DOUBLE * {high} * {low}", f"w * {low} * {low}")
+    error = "(score - label)"
+    # A label of 0 makes it infinite, which `exact_sums` counts among numbers too large.
+    relative = f"(abs{error} / abs(label))"
+    errors = (error, f"abs{error}", f"{error} ** 2", f"{error} ** 4", relative, f"{relative} ** 2")
     return {
-        "absolute_error": _measured("w * abs(score - label)"),
-        "squared_error": _measured("w * (score - label) ** 2"),
+        **{name: _measured(f"w * {sql}") for name, sql in zip(OF_ERRORS, errors, strict=True)},
         "label_sum": _measured("w * label"),
         **dict(zip(LABEL_SQUARES, map(_measured, squares), strict=True)),
     }

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from fractions import Fraction
 from itertools import chain
-from math import inf, isfinite
+from math import inf, isfinite, nan
 from typing import Any
 
 import duckdb
@@ -16,10 +16,10 @@ import pyarrow as pa
 
 from monitoring_assets.ingestion.labels import labelled_log
 from monitoring_assets.measuring.exact_sums import UNITS, fraction, value
-from monitoring_assets.measuring.labelled import KEYS, LABEL_SQUARES, OF_CLASSES, OF_NUMBERS, OF_ROWS, segments_of
+from monitoring_assets.measuring.labelled import KEYS, LABEL_SQUARES, OF_CLASSES, OF_ERRORS, OF_NUMBERS, OF_ROWS, segments_of
 from monitoring_assets.measuring.measure import Wanted, measure
 from monitoring_assets.monitor_spec import MonitorSpec
-from monitoring_assets.performance.counts import NUMBERS, PerformanceCounts
+from monitoring_assets.performance.counts import LARGEST, NUMBERS, SMALLEST, PerformanceCounts
 from monitoring_assets.performance.score_histogram import ScoreHistogram
 from monitoring_assets.sql_text import on_days
 from monitoring_assets.warehouse import quoted, replace_days, table
@@ -69,11 +69,13 @@ def read_counts(
 
 
 def uncounted_days(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, first: date, last: date) -> list[date]:
-    """Days with stored predictions and labels that were never counted: a version that had no counts measured them."""
+    """Days with stored predictions and labels that were not counted, or not all that is counted now: an earlier version measured
+    them."""
     found = connection.execute(
         f"SELECT DISTINCT day FROM {table(spec, 'labels')} WHERE day BETWEEN $first AND $last "
         f"AND day IN (SELECT day FROM {table(spec, 'inference_log')} WHERE day BETWEEN $first AND $last) "
-        f"AND day NOT IN (SELECT day FROM {table(spec, 'performance_counts')} WHERE day BETWEEN $first AND $last) ORDER BY day",
+        f"AND day NOT IN (SELECT day FROM {table(spec, 'performance_counts')} WHERE day BETWEEN $first AND $last "
+        "AND signed_error IS NOT NULL) ORDER BY day",
         {"first": first, "last": last},
     ).fetchall()
     return [day for (day,) in found]
@@ -122,7 +124,7 @@ def _histograms(cells: pa.Table) -> dict[Key, ScoreHistogram]:
 def _moments(row: dict[str, Any]) -> dict[str, float]:
     """What a regression's sums say."""
     sums = {name: [row[f"{name}_{place}"] for place in range(len(UNITS) + 1)] for name in OF_NUMBERS}
-    found = {name: value(sums[name]) for name in ("absolute_error", "squared_error")}
+    found = {name: value(sums[name]) for name in OF_ERRORS}
     weight, total = Fraction(row["weight"] or 0), fraction(sums["label_sum"])
     squares = Fraction(sum(fraction(sums[name]) for name in LABEL_SQUARES))
     if not weight:
@@ -135,7 +137,8 @@ def _moments(row: dict[str, Any]) -> dict[str, float]:
 def _stored_counts(row: dict[str, pa.Scalar]) -> PerformanceCounts:
     """The counts in a row of `performance_counts`."""
     found = {name: row[name].as_py() for name in NUMBERS}
-    given = {name: value for name, value in found.items() if value is not None}
+    given = {name: value for name, value in found.items() if value is not None or name not in (*SMALLEST, *LARGEST)}
+    given |= dict.fromkeys((name for name, value in given.items() if value is None), nan)
     return PerformanceCounts(**given, scores=ScoreHistogram(*(_array(row[name]) for name in CELLS)))
 
 
@@ -146,10 +149,10 @@ def _array(scalar: "pa.ListScalar | None") -> np.ndarray:
 
 def _stored(name: str, value: object) -> object:
     """To thirteen digits: the last bits of a sum are the threads', not the data's. A mean keeps all, because the deviations of a
-    pool rest on differences of means. What is infinite stands for nothing known."""
-    if not isinstance(value, float) or name == "label_mean":
-        return value
-    return float(f"{value:.13g}") if isfinite(value) else None
+    pool rest on differences of means. The ends of no rows are not known; an infinite sum was too large to be added up."""
+    if name in (*SMALLEST, *LARGEST) and isinstance(value, float) and not isfinite(value):
+        return None
+    return float(f"{value:.13g}") if isinstance(value, float) and name != "label_mean" else value
 
 
 def _as_table(counted: Iterator[tuple[Key, PerformanceCounts]]) -> pa.Table:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields
 import numpy as np
 from numpy.typing import ArrayLike
 
-from monitoring_assets.measuring.labelled import NEGATIVE_CLASSES, POSITIVE_CLASSES
+from monitoring_assets.measuring.labelled import NEGATIVE_CLASSES, OF_ERRORS, POSITIVE_CLASSES
 from monitoring_assets.performance.score_histogram import ScoreHistogram
 
 _EMPTY = np.zeros(0)
@@ -33,8 +33,12 @@ class PerformanceCounts:
     false_positives: float = 0.0
     false_negatives: float = 0.0
     true_negatives: float = 0.0
+    signed_error: float = 0.0
     absolute_error: float = 0.0
     squared_error: float = 0.0
+    fourth_power_error: float = 0.0
+    relative_error: float = 0.0
+    squared_relative_error: float = 0.0
     label_mean: float = 0.0
     label_deviations: float = 0.0
     smallest_label: float = math.inf
@@ -116,6 +120,7 @@ def _classification(
     likelihood = np.clip(np.where(truth == 1, score, 1 - score), tiny, 1 - tiny)
     return {
         "log_loss": float((weight * -np.log(likelihood)).sum()),
+        "squared_error": float((weight * (score - truth) ** 2)[(score >= 0) & (score <= 1)].sum()),
         "true_positives": float((weight * truth * chosen).sum()),
         "false_positives": float((weight * (1 - truth) * chosen).sum()),
         "false_negatives": float((weight * truth * (1 - chosen)).sum()),
@@ -142,9 +147,11 @@ def _chosen(score: np.ndarray, classes: np.ndarray | None, class_cut: float) -> 
 
 def _regression(truth: np.ndarray, value: np.ndarray, weight: np.ndarray) -> dict[str, object]:
     error, mean = value - truth, float(np.average(truth, weights=weight))
+    with np.errstate(divide="ignore", over="ignore"):
+        relative = np.divide(np.abs(error), np.abs(truth), out=np.full(len(truth), np.inf), where=truth != 0)
+        errors = (error, np.abs(error), error**2, error**4, relative, relative**2)
     return {
-        "absolute_error": float((weight * np.abs(error)).sum()),
-        "squared_error": float((weight * error**2).sum()),
+        **{name: float((weight * each).sum()) for name, each in zip(OF_ERRORS, errors, strict=True)},
         "label_mean": mean,
         "label_deviations": float((weight * (truth - mean) ** 2).sum()),
     }

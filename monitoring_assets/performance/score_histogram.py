@@ -1,4 +1,4 @@
-"""Scores by label, small enough to keep for ever: the AUC of any pool of days, with a bound on its error.
+"""Scores by label, small enough to keep for ever: what a metric needs of them for any pool of days, with a bound on its error.
 
 Few distinct scores are kept as they are. Of more, neighbours share a cell, which knows its smallest and its largest score; so
 the AUC of any pool of histograms lies between two numbers that are at most 2e-4 apart, unless more than `CELL_SHARE` of a class
@@ -65,6 +65,16 @@ class ScoreHistogram:
         one, zero = (np.add.reduceat(each, first_of) for each in (self.ones, self.zeros))
         return ScoreHistogram(self.lowers[first_of], self.uppers[last_of], one, zero)
 
+    @property
+    def weights(self) -> Array:
+        """Of each cell, the weight of its rows of either label."""
+        return self.ones + self.zeros
+
+    @property
+    def middles(self) -> Array:
+        """Of each cell, the middle of its scores."""
+        return (self.lowers + self.uppers) / 2
+
     def auc(self) -> tuple[float, float]:
         """The share of pairs of a 1 and a 0 in which the 1 scores higher, ties half, and how far it may be off.
 
@@ -81,9 +91,66 @@ class ScoreHistogram:
         lowest = _won(self.lowers, self.ones, self.uppers, self.zeros)
         return (highest + lowest) / 2, (highest - lowest) / 2
 
+    def average_precision(self) -> tuple[float, float]:
+        """The area under the curve of precision over recall, as steps (scikit-learn's `average_precision_score`), and how far it
+        may be off. Label 1 must have weight.
+
+        Examples
+        --------
+        >>> ScoreHistogram.of([0.1, 0.35, 0.4, 0.8], ones=[0, 1, 0, 1], zeros=[1, 0, 1, 0]).average_precision()
+        (0.8333333333333333, 0.0)
+        """
+        highest = _average_precision(self.uppers, self.ones, self.lowers, self.zeros)
+        if np.array_equal(self.lowers, self.uppers):
+            return highest, 0.0
+        lowest = _average_precision(self.lowers, self.ones, self.uppers, self.zeros)
+        return (highest + lowest) / 2, (highest - lowest) / 2
+
+    def calibration_error(self, bins: int = 10) -> tuple[float, float]:
+        """Over so many equal bins of scores from 0 to 1, the mean distance between a bin's share of ones and its mean score,
+        weighted by rows; and how far it may be off. A score of 1 lies in the last bin, one on an edge in the upper bin.
+
+        Naeini, Cooper, Hauskrecht 2015.
+
+        Examples
+        --------
+        >>> ScoreHistogram.of([0.25, 0.75], ones=[1, 3], zeros=[3, 1]).calibration_error()
+        (0.0, 0.0)
+        """
+        place = np.minimum((self.middles * bins).astype(int), bins - 1)
+        total = self.weights.sum()
+        apart = np.bincount(place, self.ones - self.weights * self.middles, bins)
+        # What lies in a cell may be off by half its width; where an edge divides the cell, all of it may belong to the next bin.
+        half = (self.uppers - self.lowers) / 2
+        is_divided = np.minimum((self.lowers * bins).astype(int), bins - 1) != np.minimum(
+            (self.uppers * bins).astype(int), bins - 1
+        )
+        off = np.where(
+            is_divided, 2 * np.abs(self.ones - self.weights * self.middles) + 2 * self.weights * half, self.weights * half
+        )
+        return float(np.abs(apart).sum() / total), float(off.sum() / total)
+
+    def mean_squared_losses(self) -> tuple[float, float]:
+        """The mean squares of the log loss and of the squared distance between score and label, each score taken as the middle of
+        its cell. Scores must be probabilities."""
+        tiny = np.finfo("float64").eps
+        score, total = np.clip(self.middles, tiny, 1 - tiny), self.weights.sum()
+        log = self.ones * np.log(score) ** 2 + self.zeros * np.log1p(-score) ** 2
+        distance = self.ones * (1 - score) ** 4 + self.zeros * score**4
+        return float(log.sum() / total), float(distance.sum() / total)
+
 
 def _won(scores_of_ones: Array, ones: Array, scores_of_zeros: Array, zeros: Array) -> float:
     order = np.argsort(scores_of_zeros, kind="stable")
     ranked, below = scores_of_zeros[order], np.concatenate([[0.0], np.cumsum(zeros[order])])
     lost, tied = (below[np.searchsorted(ranked, scores_of_ones, side)] for side in ("left", "right"))
     return float((ones * (lost + tied)).sum() / (2 * ones.sum() * zeros.sum()))
+
+
+def _average_precision(scores_of_ones: Array, ones: Array, scores_of_zeros: Array, zeros: Array) -> float:
+    scores, place = np.unique(np.concatenate([scores_of_ones, scores_of_zeros]), return_inverse=True)
+    found = np.bincount(place[: len(ones)], ones, len(scores))[::-1]
+    missed = np.bincount(place[len(ones) :], zeros, len(scores))[::-1]
+    reached = np.cumsum(found)
+    precision = np.divide(reached, reached + np.cumsum(missed), out=np.zeros(len(scores)), where=reached > 0)
+    return float((precision * found).sum() / ones.sum())

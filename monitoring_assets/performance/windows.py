@@ -146,9 +146,10 @@ def _rows_of(spec: MonitorSpec, segment: str | None, version: str | None, window
     return [(*head, metric, *_rounded(measured[metric]), *tail, measured[metric].reason) for metric in METRICS[spec.task]]
 
 
-def _rounded(measured: Measured) -> tuple[float, float]:
-    """To twelve digits: the last bits of a sum are the threads', not the data's."""
-    return float(f"{measured.value:.12g}"), float(f"{measured.error_bound:.3g}")
+def _rounded(measured: Measured) -> tuple[float, ...]:
+    """Value, bound and interval, to twelve digits: the last bits of a sum are the threads', not the data's."""
+    ends = (float(f"{end:.12g}") for end in measured.interval)
+    return float(f"{measured.value:.12g}"), float(f"{measured.error_bound:.3g}"), *ends
 
 
 def _renamed(rows: Sequence[tuple[object, ...]], version: str) -> list[tuple[object, ...]]:

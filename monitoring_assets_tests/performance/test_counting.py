@@ -179,3 +179,38 @@ def test_days_that_an_earlier_version_measured_keep_their_metrics_and_are_counte
         write_performance(connection, spec, [THIRD])
         found = performance(connection, "window_days = 3 AND segment IS NULL AND model_version IS NULL AND metric = 'auc'")
         assert [(row[2], row[6]) for row in found] == [(3, len(frame))]
+
+
+def test_errors_too_large_for_a_number_are_no_small_errors_when_they_are_read_again(tmp_path: Path) -> None:
+    """One forecast of 1e200 in a day: its square is no 64-bit float."""
+    spec = example_spec(tmp_path, prediction={"value": "score", "model_version": "model"})
+    frame = stored_rows(FIRST).assign(predicted=None, model="1")
+    frame.loc[7, ["score", "label"]] = [1e200, 1.0]
+    with example_warehouse(tmp_path, spec) as connection:
+        store(connection, frame)
+        write_counts(connection, spec, [FIRST])
+        (counts,) = read_counts(connection, spec, FIRST, FIRST).values()
+    found = metrics_of(counts, "regression")
+    assert found["rmse"].value == math.inf
+    assert found["mae"].value > 1e190
+
+
+@pytest.mark.parametrize("rows_are_kept", [True, False])
+def test_what_an_earlier_version_did_not_count_is_counted_now_or_said_to_be_missing(
+    measured_days: tuple[Path, MonitorSpec, pd.DataFrame], rows_are_kept: bool
+) -> None:
+    home, spec, frame = measured_days
+    with example_warehouse(home, spec) as connection:
+        store(connection, frame)
+        write_performance(connection, spec, DAYS)
+        connection.execute("UPDATE example.performance_counts SET signed_error = NULL, squared_error = NULL")
+        if not rows_are_kept:
+            connection.execute("DELETE FROM example.inference_log WHERE day < ?", [THIRD])
+        measured = write_performance(connection, spec, [THIRD])
+    of_window = measured[(measured["window_days"] == 3) & measured["model_version"].isna()].set_index("metric")
+    expected = metrics_of(count_rows(frame["label"], frame["score"], frame["predicted"], "classification"), "classification")
+    for metric in ("auc", "accuracy", "log_loss") + ("brier",) * rows_are_kept:
+        assert of_window.loc[metric, "value"] == pytest.approx(expected[metric].value, rel=1e-11)
+    if not rows_are_kept:
+        assert math.isnan(of_window.loc["brier", "value"])
+        assert of_window.loc["brier", "reason"].startswith("brier needs sums that an earlier version did not keep")

@@ -18,17 +18,34 @@ both_classes = st.lists(st.tuples(st.integers(0, 1), probability), min_size=2, m
 )
 
 
+def scikit_learns(labels: np.ndarray, scores: np.ndarray, chosen: np.ndarray, weights: np.ndarray | None) -> dict[str, float]:
+    """Every metric of a classification by scikit-learn, nan where it is undefined."""
+    weigh = {"sample_weight": weights}
+    each = np.ones(len(labels)) if weights is None else weights
+    of_classes = weigh | {"zero_division": math.nan}
+    bins = np.minimum((scores * 10).astype(int), 9)
+    apart = sum(abs((each * (labels - scores))[bins == place].sum()) for place in range(10))
+    return {
+        "auc": sklearn_metrics.roc_auc_score(labels, scores, **weigh),
+        "pr_auc": sklearn_metrics.average_precision_score(labels, scores, **weigh),
+        "accuracy": sklearn_metrics.accuracy_score(labels, chosen, **weigh),
+        "precision": sklearn_metrics.precision_score(labels, chosen, **of_classes),
+        "recall": sklearn_metrics.recall_score(labels, chosen, **of_classes),
+        "specificity": sklearn_metrics.recall_score(labels, chosen, pos_label=0, **of_classes),
+        "f1": sklearn_metrics.f1_score(labels, chosen, **of_classes),
+        "log_loss": sklearn_metrics.log_loss(labels, scores, labels=[0, 1], **weigh),
+        "brier": sklearn_metrics.brier_score_loss(labels, scores, **weigh),
+        "expected_calibration_error": apart / each.sum(),
+    }
+
+
 @pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(both_classes, probability)
 def test_classification_metrics_equal_scikit_learns(rows: list[tuple[int, float]], cut: float) -> None:
     labels, scores = (np.array(column, dtype=float) for column in zip(*rows, strict=True))
     found = realised_metrics(labels, scores, None, "classification", cut)
-    chosen = scores >= cut
-    assert found["auc"] == pytest.approx(sklearn_metrics.roc_auc_score(labels, scores))
-    assert found["accuracy"] == pytest.approx(sklearn_metrics.accuracy_score(labels, chosen))
-    assert found["f1"] == pytest.approx(sklearn_metrics.f1_score(labels, chosen))
-    assert found["log_loss"] == pytest.approx(sklearn_metrics.log_loss(labels, scores, labels=[0, 1]))
+    assert found == pytest.approx(scikit_learns(labels, scores, scores >= cut, None), abs=1e-9, nan_ok=True)
 
 
 @settings(max_examples=100, deadline=None)
@@ -39,6 +56,9 @@ def test_regression_metrics_equal_scikit_learns(rows: list[tuple[float, float]])
     assert found["rmse"] == pytest.approx(sklearn_metrics.root_mean_squared_error(labels, values))
     assert found["mae"] == pytest.approx(sklearn_metrics.mean_absolute_error(labels, values))
     assert found["r2"] == pytest.approx(sklearn_metrics.r2_score(labels, values))
+    assert found["bias"] == pytest.approx(np.mean(values - labels), abs=1e-9)
+    if (np.abs(labels) > np.finfo(float).eps).all():  # smaller ones scikit-learn takes for this
+        assert found["mape"] == pytest.approx(sklearn_metrics.mean_absolute_percentage_error(labels, values))
 
 
 weighted = st.lists(st.tuples(st.integers(0, 1), probability, st.sampled_from([0.5, 1, 3, 10])), min_size=2, max_size=40)
@@ -50,11 +70,7 @@ weighted = st.lists(st.tuples(st.integers(0, 1), probability, st.sampled_from([0
 def test_weighted_classification_metrics_equal_scikit_learns(rows: list[tuple[int, float, float]]) -> None:
     labels, scores, weights = (np.array(column, dtype=float) for column in zip(*rows, strict=True))
     found = realised_metrics(labels, scores, None, "classification", weights=weights)
-    chosen, weigh = scores >= 0.5, {"sample_weight": weights}
-    assert found["auc"] == pytest.approx(sklearn_metrics.roc_auc_score(labels, scores, **weigh))
-    assert found["accuracy"] == pytest.approx(sklearn_metrics.accuracy_score(labels, chosen, **weigh))
-    assert found["f1"] == pytest.approx(sklearn_metrics.f1_score(labels, chosen, **weigh))
-    assert found["log_loss"] == pytest.approx(sklearn_metrics.log_loss(labels, scores, labels=[0, 1], **weigh))
+    assert found == pytest.approx(scikit_learns(labels, scores, scores >= 0.5, weights), abs=1e-9, nan_ok=True)
 
 
 def test_weighted_regression_metrics_equal_scikit_learns() -> None:
@@ -65,6 +81,8 @@ def test_weighted_regression_metrics_equal_scikit_learns() -> None:
     assert found["rmse"] == pytest.approx(sklearn_metrics.root_mean_squared_error(labels, values, **weigh))
     assert found["mae"] == pytest.approx(sklearn_metrics.mean_absolute_error(labels, values, **weigh))
     assert found["r2"] == pytest.approx(sklearn_metrics.r2_score(labels, values, **weigh))
+    assert found["mape"] == pytest.approx(sklearn_metrics.mean_absolute_percentage_error(labels, values, **weigh))
+    assert found["bias"] == pytest.approx(np.average(values - labels, weights=np.exp(weights)))
 
 
 def test_a_row_of_weight_zero_changes_nothing() -> None:
@@ -115,6 +133,11 @@ def test_an_unknown_predicted_class_undefines_only_what_needs_it() -> None:
         ([0, 0], [0.1, 0.2], "classification", "f1", "f1 needs a label or a prediction of class 1, found none"),
         ([0, 1], [0.1, 1.5], "classification", "log_loss", "log_loss needs scores between 0 and 1, found 1.5"),
         ([0, 2], [0.1, 0.2], "classification", "auc", "labels of a classification must be 0 or 1, found 2"),
+        ([0, 0], [0.1, 0.2], "classification", "recall", "recall needs a label 1, found none"),
+        ([1, 1], [0.1, 0.2], "classification", "specificity", "specificity needs a label 0, found none"),
+        ([1, 0], [0.1, 0.2], "classification", "precision", "precision needs a prediction of class 1, found none"),
+        ([1, 0], [-0.1, 0.2], "classification", "brier", "brier needs scores between 0 and 1, found -0.1"),
+        ([0, 3], [1.0, 2.0], "regression", "mape", "mape needs labels other than 0"),
         ([3, 3], [1.0, 2.0], "regression", "r2", "r2 needs labels that vary, found only 3"),
     ],
 )
@@ -127,8 +150,8 @@ def test_undefined_is_nan_with_the_reason(labels, scores, task, metric, reason) 
 
 def test_a_reason_stands_exactly_where_a_value_is_missing() -> None:
     for labels in ([0, 0, 0], [1, 1, 1], [0, 1, 1]):
-        for value, reason, _ in measure(labels, [0.1, 0.2, 0.9], None, "classification").values():
-            assert math.isnan(value) == (reason is not None)
+        for found in measure(labels, [0.1, 0.2, 0.9], None, "classification").values():
+            assert math.isnan(found.value) == (found.reason is not None)
 
 
 def test_improvement_is_positive_when_the_new_model_is_better() -> None:
