@@ -7,12 +7,13 @@ of another kind : values are converted where each of them can be, else kept in a
     the old kind is set aside under that name.
 """
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 
 import duckdb
 
 from monitoring_assets.monitor_spec import MonitorSpec
-from monitoring_assets.sql_text import literal, quoted, table
+from monitoring_assets.sql_text import literal, quoted, stored_table, table
 
 Columns = Mapping[str, tuple[str, str | None]]  # column -> (type, comment)
 
@@ -43,6 +44,7 @@ def change_features(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, pr
         if old is not None and old.casefold() in log and name.casefold() not in log:
             for sql in _renaming(spec, present, old, name):
                 connection.execute(sql)
+            _rename_in_files(connection, spec, present, old, name)
             log[name.casefold()] = log.pop(old.casefold())
             said.append(
                 f"feature {old!r} is now called {name!r}: its values, profiles, thresholds and scores go on under that name"
@@ -55,13 +57,13 @@ def change_features(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, pr
         elif stored != kind and stored in KIND_OF_TYPE:
             said.append(_change_kind(connection, spec, present, name, stored, kind))
         elif comment and UNASKED in comment:
-            connection.execute(f"COMMENT ON COLUMN {table(spec, 'inference_log')}.{quoted(name)} IS NULL")
+            connection.execute(f"COMMENT ON COLUMN {stored_table(spec, 'inference_log')}.{quoted(name)} IS NULL")
             said.append(f"feature {name!r} is asked for again: the days in between have it missing")
     known = {column.casefold() for column in ("day", *spec.log_columns)}
     for column, (_, comment) in log.items():
         if column not in known and "__" not in column and not (comment and UNASKED in comment):
             meaning = literal(f"column {column!r} of the log, {UNASKED}")
-            connection.execute(f"COMMENT ON COLUMN {table(spec, 'inference_log')}.{quoted(column)} IS {meaning}")
+            connection.execute(f"COMMENT ON COLUMN {stored_table(spec, 'inference_log')}.{quoted(column)} IS {meaning}")
             said.append(f"column {column!r} is {UNASKED}: it stays in inference_log, empty from now on, and its history stays")
     return said
 
@@ -98,8 +100,8 @@ def changes_so_far(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) -> 
 def _renaming(spec: MonitorSpec, present: Mapping[str, Columns], old: str, new: str) -> Iterator[str]:
     for name in ROW_TABLES:
         if old.casefold() in present.get(name, {}):
-            yield f"ALTER TABLE {table(spec, name)} RENAME COLUMN {quoted(old)} TO {quoted(new)}"
-    yield f"COMMENT ON COLUMN {table(spec, 'inference_log')}.{quoted(new)} IS NULL"
+            yield f"ALTER TABLE {stored_table(spec, name)} RENAME COLUMN {quoted(old)} TO {quoted(new)}"
+    yield f"COMMENT ON COLUMN {stored_table(spec, 'inference_log')}.{quoted(new)} IS NULL"
     before, after = literal(old), literal(new)
     for name, columns in present.items():
         if "feature" in columns:
@@ -122,6 +124,24 @@ def _renaming(spec: MonitorSpec, present: Mapping[str, Columns], old: str, new: 
         )
 
 
+def _rename_in_files(
+    connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, present: Mapping[str, Columns], old: str, new: str
+) -> bool:
+    """Where rows are kept in files, let what they hold under the old name be found under the new one. Whether any file has it."""
+    if "row_files" not in present:
+        return False
+    record, is_renamed = stored_table(spec, "row_files"), False
+    written = connection.execute(f"SELECT DISTINCT columns FROM {record} WHERE table_name = 'inference_log'").fetchall()
+    for (columns,) in written:
+        names = json.loads(columns)
+        if old in names:
+            names[new] = names.pop(old)
+            renamed = json.dumps(names, ensure_ascii=False)
+            connection.execute(f"UPDATE {record} SET columns = ? WHERE columns = ?", [renamed, columns])
+            is_renamed = True
+    return is_renamed
+
+
 def _change_kind(
     connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, present: Mapping[str, Columns], name: str, old: str, new: str
 ) -> str:
@@ -129,17 +149,20 @@ def _change_kind(
     column, aside = quoted(name), f"{name}__{KIND_OF_TYPE[old]}"
     converted = NUMBER_AS_TEXT.format(c=column) if new == "VARCHAR" else f"TRY_CAST({column} AS DOUBLE)"
     (lost,) = connection.execute(
-        f"SELECT count(*) FROM {table(spec, 'inference_log')} WHERE {column} IS NOT NULL AND ({converted}) IS NULL"
+        f"SELECT count(*) FROM {stored_table(spec, 'inference_log')} WHERE {column} IS NOT NULL AND ({converted}) IS NULL"
         + (f" AND NOT isnan({column})" if old == "DOUBLE" else "")
     ).fetchall()[0]
+    if _rename_in_files(connection, spec, present, name, aside):
+        lost = lost or None  # the files stay as they are
     for target in ROW_TABLES:
         if name.casefold() not in present.get(target, {}):
             continue
-        if lost:
-            connection.execute(f"ALTER TABLE {table(spec, target)} RENAME COLUMN {column} TO {quoted(aside)}")
-            connection.execute(f"ALTER TABLE {table(spec, target)} ADD COLUMN {column} {new}")
+        if lost != 0:
+            connection.execute(f"ALTER TABLE {stored_table(spec, target)} RENAME COLUMN {column} TO {quoted(aside)}")
+            connection.execute(f"ALTER TABLE {stored_table(spec, target)} ADD COLUMN {column} {new}")
         else:
-            connection.execute(f"ALTER TABLE {table(spec, target)} ALTER COLUMN {column} SET DATA TYPE {new} USING {converted}")
+            converting = f"ALTER COLUMN {column} SET DATA TYPE {new} USING {converted}"
+            connection.execute(f"ALTER TABLE {stored_table(spec, target)} {converting}")
     for target in COUNTED_TABLES:
         if target in present:
             connection.execute(f"UPDATE {table(spec, target)} SET feature = {literal(aside)} WHERE feature = {literal(name)}")
@@ -149,7 +172,9 @@ def _change_kind(
             f"UPDATE {table(spec, 'baseline_facts')} SET columns = {renamed} WHERE list_contains(columns, {literal(name)})"
         )
     kept = "its values were converted"
-    if lost:
+    if lost is None:
+        kept = f"its values so far are kept in the column {aside!r}"
+    elif lost:
         kept = f"{lost:,} of its values cannot be converted, and all are kept in the column {aside!r}"
     return (
         f"feature {name!r} is now {KIND_OF_TYPE[new]}, no longer {KIND_OF_TYPE[old]}: {kept}; its profiles and thresholds are "

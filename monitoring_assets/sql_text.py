@@ -5,6 +5,9 @@ from datetime import date
 
 from monitoring_assets.monitor_spec import MonitorSpec
 
+# Tables whose rows a monitor may keep elsewhere (`rows`).
+ROWS_ELSEWHERE = ("inference_log", "quarantine")
+
 
 def quoted(identifier: str) -> str:
     """An identifier, safe to stand in SQL.
@@ -36,5 +39,21 @@ def on_days(days: Iterable[date], column: str = "day") -> str:
 
 
 def table(spec: MonitorSpec, name: str) -> str:
-    """The quoted, schema-qualified name of a monitor's table."""
+    """The quoted, schema-qualified name of a monitor's table; of rows that are kept elsewhere, the name of their relation."""
+    if spec.rows is not None and name in ROWS_ELSEWHERE:
+        return quoted(f"{spec.name}.{name}")
+    return stored_table(spec, name)
+
+
+def stored_table(spec: MonitorSpec, name: str) -> str:
+    """The name of a table in the warehouse, also of one whose rows are kept elsewhere."""
     return f"{quoted(spec.name)}.{quoted(name)}"
+
+
+def days_held(spec: MonitorSpec, name: str, where: str = "true") -> str:
+    """The days of which a table has rows, and how many, as SQL: `day`, `row_count`. Rows kept elsewhere are not read for it."""
+    stored = f"SELECT day, count(*) AS row_count FROM {stored_table(spec, name)} WHERE {where} GROUP BY day"
+    if spec.rows is None or name not in ROWS_ELSEWHERE:
+        return f"({stored})"
+    files = f"SELECT day, row_count FROM {table(spec, 'row_files')} WHERE table_name = '{name}' AND {where}"
+    return f"(SELECT day, sum(row_count)::BIGINT AS row_count FROM ({stored} UNION ALL {files}) GROUP BY day)"

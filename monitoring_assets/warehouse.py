@@ -21,7 +21,7 @@ import tenacity
 from monitoring_assets.errors import WarehouseLocked, WarehouseMismatch, WarehouseUnusable
 from monitoring_assets.feature_changes import change_features, record_changes
 from monitoring_assets.monitor_spec import MonitorSpec
-from monitoring_assets.sql_text import literal, quoted, table
+from monitoring_assets.sql_text import days_held, literal, quoted, stored_table, table
 from monitoring_assets.warehouse_tables import EARLIER_ROWS, UPGRADES, VERSION, VERSION_TABLE, tables_of
 from monitoring_assets.warehouse_version import note_version, stored_version
 
@@ -273,6 +273,7 @@ def ensure_tables(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) -> l
         When a newer version of this package wrote the tables.
     """
     present = _present(connection, spec)
+    _refuse_rows_left_elsewhere(connection, spec, present)
     is_current = VERSION_TABLE in present and stored_version(connection, spec) == VERSION
     with transaction(connection):
         said = change_features(connection, spec, present)
@@ -292,7 +293,7 @@ def ensure_tables(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) -> l
         if column in present.get(name, {}):
             with transaction(connection):
                 for sql in statements:
-                    connection.execute(sql.format(table=table(spec, name)))
+                    connection.execute(sql.format(table=stored_table(spec, name)))
     if not is_current:
         with transaction(connection):
             note_version(connection, spec)
@@ -316,7 +317,7 @@ def _changes(
     spec: MonitorSpec, name: str, columns: dict[str, tuple[str, str]], present: dict[str, tuple[str, str | None]] | None
 ) -> Iterator[str]:
     """The statements that bring one table to its declaration. None is given where nothing is to do."""
-    target = table(spec, name)
+    target = stored_table(spec, name)
     if present is None:
         yield f"CREATE TABLE IF NOT EXISTS {target} ({', '.join(f'{quoted(c)} {kind}' for c, (kind, _) in columns.items())})"
     for column, (kind, meaning) in columns.items():
@@ -332,6 +333,19 @@ def _changes(
             )
         if comment is None:
             yield f"COMMENT ON COLUMN {target}.{quoted(column)} IS {literal(meaning)}"
+
+
+def _refuse_rows_left_elsewhere(
+    connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, present: dict[str, dict[str, tuple[str, str | None]]]
+) -> None:
+    if spec.rows is None and "row_files" in present:
+        record = stored_table(spec, "row_files")
+        ((days,),) = connection.execute(f"SELECT count(DISTINCT day) FROM {record} WHERE table_name = 'inference_log'").fetchall()
+        if days:
+            raise WarehouseMismatch(
+                f"the rows of {days} days of {spec.name} are in files, and the monitor no longer says where: take `rows` back. "
+                f"To keep them in the warehouse from now on, DELETE FROM {record}, then materialise inference_log of these days."
+            )
 
 
 def _refuse_ambiguous_name(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) -> None:
@@ -350,16 +364,29 @@ def replace_days(
 
     `where` narrows what is replaced, for tables that several assets write to.
     """
+    if hasattr(connection, "keeps") and connection.keeps(target):
+        connection.replace_rows(target, days, rows_sql, where)
+        return
     connection.execute(f"DELETE FROM {target} WHERE day IN (SELECT unnest(?::DATE[])) AND {where}", [list(days)])
     connection.execute(f"INSERT INTO {target} BY NAME {rows_sql}")
 
 
+def delete_days(connection: duckdb.DuckDBPyConnection, target: str, days: Sequence[date]) -> int:
+    """Delete all rows of those days, and say how many there were. Call it inside a transaction."""
+    if hasattr(connection, "keeps") and connection.keeps(target):
+        kept: int = connection.delete_rows(target, days)
+        return kept
+    deleted = connection.execute(f"DELETE FROM {target} WHERE day IN (SELECT unnest(?::DATE[]))", [list(days)]).fetchone()
+    return deleted[0] if deleted else 0
+
+
 def newest_day(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) -> date | None:
     """The newest day that has rows in `inference_log`. For it a shared warehouse loads none of them."""
-    if hasattr(connection, "newest_day"):
+    if hasattr(connection, "newest_day") and spec.rows is None:
         found: date | None = connection.newest_day(spec.name, "inference_log")
         return found
-    ((newest,),) = connection.execute(f"SELECT max(day) FROM {table(spec, 'inference_log')}").fetchall()
+    held = table(spec, "inference_log") if spec.rows is None else days_held(spec, "inference_log")
+    ((newest,),) = connection.execute(f"SELECT max(day) FROM {held}").fetchall()
     return newest
 
 

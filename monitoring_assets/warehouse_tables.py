@@ -36,6 +36,17 @@ PROFILE_COLUMNS = {
     "counts": ("DOUBLE[]", "rows per bin or category, in the same order"),
 }
 
+# The table of monitors whose rows are kept elsewhere (`rows`).
+ROW_FILE_COLUMNS = {
+    "day": ("DATE", "day of the rows"),
+    "table_name": ("VARCHAR", "table whose rows they are: inference_log or quarantine"),
+    "asset": ("VARCHAR", "asset that delivered them"),
+    "path": ("VARCHAR", "the Parquet file, from the monitor's part of `rows.path` on"),
+    "row_count": ("BIGINT", "its rows"),
+    "size_bytes": ("BIGINT", "its size"),
+    "columns": ("VARCHAR", "column as it is called today -> column of the file, as JSON"),
+}
+
 # Tables every monitor has, besides `inference_log` and the samples, whose columns are the monitor's own:
 # name -> column -> (type, meaning).
 TABLES: dict[str, dict[str, tuple[str, str]]] = {
@@ -333,7 +344,8 @@ def tables_of(spec: MonitorSpec) -> dict[str, dict[str, tuple[str, str]]]:
     """All tables of a monitor, its own `inference_log` first: name -> column -> (DuckDB type, meaning)."""
     log = {"day": ("DATE", "day of the event in the monitor's time zone")}
     log |= {name: (kind, f"column {name!r} of the log") for name, kind in spec.log_columns.items()}
-    return {"inference_log": log} | TABLES | _sample_tables(spec)
+    files = {} if spec.rows is None else {"row_files": ROW_FILE_COLUMNS}
+    return {"inference_log": log} | TABLES | _sample_tables(spec) | files
 
 
 def _sample_tables(spec: MonitorSpec) -> dict[str, dict[str, tuple[str, str]]]:

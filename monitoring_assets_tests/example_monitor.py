@@ -23,6 +23,8 @@ from monitoring_assets.chosen_warehouse import warehouse_in
 from monitoring_assets.ingestion.reference import stage_reference
 from monitoring_assets.monitor_spec import MonitorSpec
 from monitoring_assets.performance.reference_metric import metric_of_reference
+from monitoring_assets.row_storage.kept_rows import with_rows
+from monitoring_assets.sql_text import table
 from monitoring_assets.warehouse import AnyWarehouse, ensure_tables
 
 FIRST = date(2026, 3, 2)
@@ -143,7 +145,7 @@ def environment_at(home: Path) -> dict[str, str]:
 @contextmanager
 def example_warehouse(home: Path, spec: MonitorSpec) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection to the home's warehouse, in which the monitor's tables exist."""
-    with warehouse_in(home).connect() as connection:
+    with with_rows(warehouse_in(home), spec).connect() as connection:
         ensure_tables(connection, spec)
         yield connection
 
@@ -153,7 +155,7 @@ def contents(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, *tables: 
     return {
         name: [
             tuple("NaN" if isinstance(value, float) and math.isnan(value) else value for value in row)
-            for row in connection.execute(f'SELECT * FROM "{spec.name}"."{name}" ORDER BY ALL').fetchall()
+            for row in connection.execute(f"SELECT * FROM {table(spec, name)} ORDER BY ALL").fetchall()
         ]
         for name in tables or ("inference_log", "quarantine", "deliveries", "labels")
     }

@@ -21,6 +21,7 @@ from monitoring_assets.orchestration.daily_assets import DAILY_ASSETS, LABEL_ASS
 from monitoring_assets.orchestration.monitor_driver import MonitorDriver
 from monitoring_assets.performance.labelled_rows import realised_metrics
 from monitoring_assets.retraining.registry import Registry
+from monitoring_assets.sql_text import days_held
 from monitoring_assets.warehouse import Warehouse, table
 
 DAYS_AT_ONCE = 7
@@ -113,7 +114,7 @@ def summarise(spec: MonitorSpec, warehouse: Warehouse, static: pd.DataFrame, sec
     # The same flights for both: those whose truth the monitor has.
     static = static[static["day"].isin(set(served["day"].dt.date)) & static["late"].notna()]
     return {
-        "days": int(warehouse.query(f"SELECT count(DISTINCT day) AS n FROM {table(spec, 'inference_log')}")["n"][0]),
+        "days": int(warehouse.query(f"SELECT count(*) AS n FROM {days_held(spec, 'inference_log')}")["n"][0]),
         "replay_seconds": round(seconds, 1),
         "retrains": [
             {

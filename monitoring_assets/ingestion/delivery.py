@@ -15,7 +15,7 @@ from monitoring_assets.ingestion.arrivals import note_read
 from monitoring_assets.ingestion.sources import Reading, Unreadable, prepare
 from monitoring_assets.ingestion.staging import STAGED_ROWS, Contract, Counted, Staged, bounded_memory, count
 from monitoring_assets.monitor_spec import MonitorSpec, Source
-from monitoring_assets.sql_text import on_days
+from monitoring_assets.sql_text import on_days, stored_table
 from monitoring_assets.warehouse import quoted, replace_days, table, transaction
 
 # Temporary views and tables, in the order in which they are made: rows judged against what is stored, all sound rows whose id
@@ -199,9 +199,9 @@ def _quarantine(
     unreadable: Sequence[Unreadable],
 ) -> None:
     """Replace the quarantined rows of readable days, and the notes about files of all days."""
-    quarantine = table(spec, "quarantine")
     rows = f"SELECT day, '{asset}' AS asset, source, reason, original FROM {REFUSED} ORDER BY ALL"
-    replace_days(connection, quarantine, readable, rows, f"asset = '{asset}'")
+    replace_days(connection, table(spec, "quarantine"), readable, rows, f"asset = '{asset}'")
+    quarantine = stored_table(spec, "quarantine")  # notes are in the warehouse, wherever rows are kept
     # A file that has not arrived yet is no fault, so it is noted in the account only.
     notes = [
         (day, asset, note.file, note.reason)

@@ -17,7 +17,7 @@ from monitoring_assets.monitor_spec.engine import Engine, Spark
 from monitoring_assets.monitor_spec.judgements import AlertRoute, DeclaredExpectation, Performance, Quality, Retrain
 from monitoring_assets.monitor_spec.monitor import MonitorSpec, days_between
 from monitoring_assets.monitor_spec.parts import SEVERITIES, Severity, worst
-from monitoring_assets.monitor_spec.sources import Reference, Source
+from monitoring_assets.monitor_spec.sources import Reference, Rows, Source
 
 __all__ = [
     "ALL_CATEGORICAL_METHODS",
@@ -39,6 +39,7 @@ __all__ = [
     "Reference",
     "ReferenceChoice",
     "Retrain",
+    "Rows",
     "Serving",
     "Severity",
     "SeverityLevels",

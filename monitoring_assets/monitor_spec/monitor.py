@@ -14,7 +14,7 @@ from monitoring_assets.monitor_spec.drift import Drift
 from monitoring_assets.monitor_spec.engine import Engine
 from monitoring_assets.monitor_spec.judgements import AlertRoute, Performance, Quality, Retrain
 from monitoring_assets.monitor_spec.parts import DottedPath, PositiveInt, SpecModel
-from monitoring_assets.monitor_spec.sources import Reference, Source
+from monitoring_assets.monitor_spec.sources import Reference, Rows, Source
 
 # Columns the warehouse adds to the user's own, so no column of a log may be called so, nor start with two underscores.
 RESERVED_COLUMNS = frozenset({"day", "sample_key", "baseline_id", CONFIDENCE})
@@ -71,6 +71,7 @@ class MonitorSpec(SpecModel):
     log: Source
     labels: Source | None = None
     engine: Engine | None = None
+    rows: Rows | None = None
     reference: Reference
     drift: Drift = Drift()
     quality: Quality = Quality()

@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from monitoring_assets.monitor_spec.parts import DottedPath, SpecModel
-from monitoring_assets.object_storage import is_object
+from monitoring_assets.object_storage import SCHEMES, is_object
 
 FORMATS = (".parquet", ".csv", ".csv.gz", ".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz")
 
@@ -15,6 +15,10 @@ FORMATS = (".parquet", ".csv", ".csv.gz", ".jsonl", ".jsonl.gz", ".ndjson", ".nd
 def _readable(path: str) -> str:
     if not path.endswith(FORMATS):
         raise ValueError(f"must end in {', '.join(FORMATS[:-1])} or {FORMATS[-1]}, found {path!r}")
+    return _without_credentials(path)
+
+
+def _without_credentials(path: str) -> str:
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://[^/]*@", path) and not re.match(r"abfss?://[^/@:]+@[^/@:]+/", path):
         raise ValueError("an address may not hold a user or a password; those come from the environment (docs/sources.md)")
     return path
@@ -94,6 +98,27 @@ class Source(SpecModel):
     def is_watched(self) -> bool:
         """Whether new files can be seen without reading anything: they lie on this machine or in an object store."""
         return self.path is not None and ("://" not in self.path or is_object(self.path))
+
+
+class Rows(SpecModel):
+    """Where the rows of `inference_log` and `quarantine` are kept instead of in the warehouse: a Parquet file per day.
+
+    path : a folder, or an address such as s3://bucket/monitoring; what follows is the monitor's own. A relative path starts at
+        the data folder.
+    """
+
+    path: str
+
+    @field_validator("path")
+    @classmethod
+    def _usable(cls, path: str) -> str:
+        if "://" in path and not is_object(path):
+            raise ValueError(
+                f"rows are kept in a folder or at an address that begins with {', '.join(f'{s}://' for s in SCHEMES)}"
+            )
+        if re.search(r"[*?\[\]{}]", path) or not path.strip():
+            raise ValueError("rows.path is one folder, without patterns and without {day}")
+        return _without_credentials(path)
 
 
 class Reference(SpecModel):

@@ -12,6 +12,7 @@ from monitoring_assets.chosen_warehouse import warehouse_in
 from monitoring_assets.errors import PermanentError, TransientError, WarehouseLocked
 from monitoring_assets.monitor_spec import MonitorSpec
 from monitoring_assets.orchestration.event_batches import events_in_batches
+from monitoring_assets.row_storage.kept_rows import with_rows
 from monitoring_assets.warehouse import LOCK_PATIENCE_SECONDS, AnyWarehouse, Scope
 
 # Warehouses, and the specs whose tables are known to be in them.
@@ -43,7 +44,8 @@ class MonitoringHome(dg.ConfigurableResource):
 
     def warehouse_of(self, spec: MonitorSpec) -> AnyWarehouse:
         """Where the monitor's results are."""
-        return warehouse_in(self.folder, self.patience_seconds, dg.get_dagster_logger().warning, spec.name)
+        results = warehouse_in(self.folder, self.patience_seconds, dg.get_dagster_logger().warning, spec.name)
+        return with_rows(results, self.located(spec))
 
     def located(self, spec: MonitorSpec) -> MonitorSpec:
         """The spec with relative paths starting at this folder."""

@@ -21,7 +21,7 @@ from monitoring_assets.measuring.measure import Wanted, measure
 from monitoring_assets.monitor_spec import MonitorSpec
 from monitoring_assets.performance.counts import LARGEST, NUMBERS, SMALLEST, PerformanceCounts
 from monitoring_assets.performance.score_histogram import ScoreHistogram
-from monitoring_assets.sql_text import on_days
+from monitoring_assets.sql_text import days_held, on_days
 from monitoring_assets.warehouse import quoted, replace_days, table
 from monitoring_assets.warehouse_tables import TABLES
 
@@ -73,7 +73,7 @@ def uncounted_days(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, fir
     them."""
     found = connection.execute(
         f"SELECT DISTINCT day FROM {table(spec, 'labels')} WHERE day BETWEEN $first AND $last "
-        f"AND day IN (SELECT day FROM {table(spec, 'inference_log')} WHERE day BETWEEN $first AND $last) "
+        f"AND day IN (SELECT day FROM {days_held(spec, 'inference_log', 'day BETWEEN $first AND $last')}) "
         f"AND day NOT IN (SELECT day FROM {table(spec, 'performance_counts')} WHERE day BETWEEN $first AND $last "
         "AND signed_error IS NOT NULL) ORDER BY day",
         {"first": first, "last": last},
@@ -83,10 +83,7 @@ def uncounted_days(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, fir
 
 def _chunks(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: Sequence[date]) -> Iterator[list[date]]:
     """The days in order, as many at once as hold `ROWS_AT_ONCE` rows."""
-    counted = connection.execute(
-        f"SELECT day, count(*) FROM {table(spec, 'inference_log')} WHERE day IN (SELECT unnest(?::DATE[])) GROUP BY day",
-        [list(days)],
-    ).fetchall()
+    counted = connection.execute(f"FROM {days_held(spec, 'inference_log', on_days(days))}").fetchall()
     rows, held = dict(counted), 0
     some: list[date] = []
     for day in sorted(days):

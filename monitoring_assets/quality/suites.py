@@ -17,6 +17,7 @@ from monitoring_assets.quality.expectations import Expectation
 from monitoring_assets.quality.facts import facts_in_force
 from monitoring_assets.quality.findings import GX_SEVERITIES, measured_days
 from monitoring_assets.quality.validation import Named, Outcome, outcomes, suite_as_json
+from monitoring_assets.sql_text import days_held
 from monitoring_assets.warehouse import quoted, table
 from monitoring_assets.wording import printable, shortened
 
@@ -29,9 +30,9 @@ def day_suite(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, day: dat
     NothingToExpect
         When no row of the day is stored: without its rows the arguments are not known.
     """
-    log = table(spec, "inference_log")
+    log, held = table(spec, "inference_log"), days_held(spec, "inference_log")
     rows, chosen = connection.execute(
-        f"SELECT count(*), any_value(day) FROM {log} WHERE day = coalesce(?, (SELECT max(day) FROM {log}))", [day]
+        f"SELECT sum(row_count), any_value(day) FROM {held} WHERE day = coalesce(?, (SELECT max(day) FROM {held}))", [day]
     ).fetchall()[0]
     if not rows:
         raise NothingToExpect(

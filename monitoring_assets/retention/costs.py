@@ -16,6 +16,7 @@ import duckdb
 from monitoring_assets.monitor_spec import MonitorSpec
 from monitoring_assets.object_storage import is_object
 from monitoring_assets.retention.forgetting import RAW_TABLES, first_day_kept
+from monitoring_assets.sql_text import ROWS_ELSEWHERE, days_held, on_days, stored_table
 from monitoring_assets.warehouse import replace_days, table, transaction
 from monitoring_assets.warehouse_tables import tables_of
 
@@ -61,11 +62,7 @@ def measured_cost(
     seconds = (seconds_before + time.perf_counter() - begun) / len(days)
     delivered = _source_bytes(connection, spec, asset, days)
     per_row = _estimated_bytes_per_row(connection, spec, asset)
-    rows = dict(
-        connection.execute(
-            f"SELECT day, count(*) FROM {table(spec, asset)} WHERE day IN (SELECT unnest(?::DATE[])) GROUP BY day", [list(days)]
-        ).fetchall()
-    )
+    rows = dict(connection.execute(f"FROM {days_held(spec, asset, on_days(days))}").fetchall())
     for day in days:
         stored = rows.get(day, 0)
         found.append(DayCost(day, seconds, delivered.get(day), stored, None if per_row is None else round(stored * per_row)))
@@ -83,6 +80,9 @@ def _estimated_bytes_per_row(connection: duckdb.DuckDBPyConnection, spec: Monito
     """The newest measurement. Measuring reads the layout of the whole table, so it is repeated only when the rows have
     doubled."""
     filled = (asset, *FILLED_BESIDE.get(asset, ()))
+    if spec.rows is not None and asset in ROWS_ELSEWHERE:
+        sizes, counted = bytes_per_row(connection, spec, filled), {name: _rows_held(connection, spec, name) for name in filled}
+        return sum(counted[name] * (sizes[name] or 0.0) for name in filled) / counted[asset] if counted[asset] else None
     if hasattr(connection, "stored_sizes"):  # a server knows at once
         held = connection.stored_sizes(spec.name, filled)
         return sum(size for size, _ in held.values()) / held[asset][1] if held[asset][1] else None
@@ -93,9 +93,16 @@ def _estimated_bytes_per_row(connection: duckdb.DuckDBPyConnection, spec: Monito
     ).fetchall()
     if per_row is None or rows.bit_length() > int(rows_before).bit_length():
         sizes = bytes_per_row(connection, spec, filled)
-        counted = {name: connection.execute(f"SELECT count(*) FROM {table(spec, name)}").fetchall()[0][0] for name in filled}
+        counted = {name: _rows_held(connection, spec, name) for name in filled}
         return sum(counted[name] * (sizes[name] or 0.0) for name in filled) / rows if rows else None
     return float(per_row)
+
+
+def _rows_held(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, name: str) -> int:
+    if spec.rows is None or name not in ROWS_ELSEWHERE:
+        return int(connection.execute(f"SELECT count(*) FROM {table(spec, name)}").fetchall()[0][0])
+    ((rows,),) = connection.execute(f"SELECT coalesce(sum(row_count), 0) FROM {days_held(spec, name)}").fetchall()
+    return int(rows)
 
 
 def _source_bytes(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, asset: str, days: Sequence[date]) -> dict[date, int]:
@@ -124,6 +131,11 @@ def bytes_per_row(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, name
     Rows deleted since the file was last compacted still take their blocks, so the rows that are left look larger. In a shared
     warehouse it is what the server says a table and its indexes take.
     """
+    if spec.rows is not None and not set(names).isdisjoint(ROWS_ELSEWHERE):
+        others = [name for name in names if name not in ROWS_ELSEWHERE]
+        record = f"SELECT table_name, sum(size_bytes) / sum(row_count) FROM {table(spec, 'row_files')} GROUP BY table_name"
+        in_files = dict.fromkeys(names) | dict(connection.execute(record).fetchall())
+        return in_files | bytes_per_row(connection, spec, others)
     if hasattr(connection, "stored_sizes"):
         return {name: size / rows if rows else None for name, (size, rows) in connection.stored_sizes(spec.name, names).items()}
     with suppress(duckdb.TransactionException):  # rows another transaction writes are not in the file yet; they come next time
@@ -191,9 +203,10 @@ def cost_report(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) -> Cos
     for name, columns in tables.items():
         of = "raw" if name in RAW_TABLES else "profile" if name == PROFILE_TABLE else "result"
         month = "strftime(day, '%Y-%m')" if "day" in columns and not name.startswith("baseline") else "NULL"
-        for named, rows in connection.execute(
-            f"SELECT {month} AS month, count(*) FROM {table(spec, name)} GROUP BY month"
-        ).fetchall():
+        counted = f"SELECT {month} AS month, count(*) FROM {stored_table(spec, name)} GROUP BY month"
+        if name in ROWS_ELSEWHERE:
+            counted = f"SELECT {month} AS month, sum(row_count)::BIGINT FROM {days_held(spec, name)} GROUP BY month"
+        for named, rows in connection.execute(counted).fetchall():
             size = rows * (sizes[name] or 0.0)
             if named is None:
                 other += size
@@ -237,7 +250,7 @@ def _freed(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, sizes: dict
             (
                 name,
                 *connection.execute(
-                    f"SELECT count(*), count(DISTINCT day) FROM {table(spec, name)} WHERE day < ?", [first]
+                    f"SELECT coalesce(sum(row_count), 0), count(*) FROM {days_held(spec, name)} WHERE day < ?", [first]
                 ).fetchall()[0],
             )
             for name in RAW_TABLES

@@ -11,7 +11,8 @@ from datetime import date, timedelta
 import duckdb
 
 from monitoring_assets.monitor_spec import MonitorSpec
-from monitoring_assets.warehouse import newest_day, table, transaction
+from monitoring_assets.sql_text import days_held
+from monitoring_assets.warehouse import delete_days, newest_day, table, transaction
 
 RAW_TABLES = ("inference_log", "daily_sample", "quarantine")
 
@@ -33,9 +34,9 @@ def forget_rows(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, spared
     first_kept = first_day_kept(connection, spec)
     if first_kept is None:
         return Forgotten((), 0)
-    held = " UNION ".join(f"SELECT day FROM {table(spec, name)} WHERE day < $first" for name in RAW_TABLES)
+    held = " UNION ".join(f"SELECT day FROM {days_held(spec, name)} WHERE day < $first" for name in RAW_TABLES)
     done = " INTERSECT ".join(f"SELECT day FROM {table(spec, name)}" for name in ("daily_profile", "drift_scores"))
-    pending = f"SELECT day FROM {table(spec, 'inference_log')} WHERE day NOT IN ({done})"
+    pending = f"SELECT day FROM {days_held(spec, 'inference_log')} WHERE day NOT IN ({done})"
     found = connection.execute(
         f"SELECT day FROM ({held}) WHERE day NOT IN ({pending}) AND day NOT IN (SELECT unnest($spared::DATE[])) ORDER BY day",
         {"first": first_kept, "spared": list(spared)},
@@ -46,8 +47,7 @@ def forget_rows(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, spared
     within, rows = "WHERE day IN (SELECT unnest(?::DATE[]))", 0
     with transaction(connection):
         for name in RAW_TABLES:
-            deleted = connection.execute(f"DELETE FROM {table(spec, name)} {within}", [days]).fetchone()
-            rows += deleted[0] if deleted else 0
+            rows += delete_days(connection, table(spec, name), days)
         connection.execute(
             f"UPDATE {table(spec, 'deliveries')} SET forgotten = true {within} AND asset = 'inference_log'", [days]
         )
