@@ -6,11 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from monitoring_assets.errors import CompactionFailed, PermanentError, TransientError
+
+if TYPE_CHECKING:
+    from monitoring_assets.monitor_spec import MonitorSpec
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -180,19 +183,37 @@ def costs(name: Annotated[str, typer.Argument(help="The monitor's name.")]) -> N
 
 @app.command()
 def compact() -> None:
-    """Give the space of deleted rows back to the disk. Runs that need the warehouse wait meanwhile."""
+    """Give the space of deleted rows back to the disk, and remove files of rows (`rows`) that killed runs left behind.
+
+    Runs that need the warehouse wait meanwhile.
+    """
     from monitoring_assets.chosen_warehouse import all_warehouses
+    from monitoring_assets.components.code_location import load_specs
     from monitoring_assets.orchestration.resources import MONITORING_HOME
     from monitoring_assets.reporting.costs_terminal import size
     from monitoring_assets.retention import compaction
 
     with _errors_as_messages():
         stored_in = all_warehouses(MONITORING_HOME.folder)
+        if stored_in:
+            for spec in load_specs():
+                _remove_orphans(spec)
         if not stored_in:
             raise CompactionFailed(f"there is no warehouse in {MONITORING_HOME.folder}")
         for stored in stored_in:
             done = compaction.compact(stored)
             typer.echo(f"{done.path}: {size(done.before)} before, {size(done.after)} now")
+
+
+def _remove_orphans(spec: "MonitorSpec") -> None:
+    from monitoring_assets.orchestration.resources import MONITORING_HOME
+    from monitoring_assets.row_storage.kept_rows import remove_orphans
+    from monitoring_assets.warehouse import Scope
+
+    if spec.rows is not None:
+        with MONITORING_HOME.connect(spec, Scope(spec.name, rows=())) as connection:
+            removed = remove_orphans(connection)
+        typer.echo(f"{spec.name}: {removed} files of rows that no day has were removed from {spec.rows.path}")
 
 
 warehouse_app = typer.Typer(no_args_is_help=True, help="Move the warehouse between the DuckDB file and PostgreSQL.")

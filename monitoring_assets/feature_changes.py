@@ -131,13 +131,13 @@ def _rename_in_files(
     if "row_files" not in present:
         return False
     record, is_renamed = stored_table(spec, "row_files"), False
-    written = connection.execute(f"SELECT DISTINCT columns FROM {record} WHERE table_name = 'inference_log'").fetchall()
+    written = connection.execute(f"SELECT DISTINCT file_columns FROM {record} WHERE table_name = 'inference_log'").fetchall()
     for (columns,) in written:
         names = json.loads(columns)
         if old in names:
             names[new] = names.pop(old)
             renamed = json.dumps(names, ensure_ascii=False)
-            connection.execute(f"UPDATE {record} SET columns = ? WHERE columns = ?", [renamed, columns])
+            connection.execute(f"UPDATE {record} SET file_columns = ? WHERE file_columns = ?", [renamed, columns])
             is_renamed = True
     return is_renamed
 

@@ -44,7 +44,7 @@ ROW_FILE_COLUMNS = {
     "path": ("VARCHAR", "the Parquet file, from the monitor's part of `rows.path` on"),
     "row_count": ("BIGINT", "its rows"),
     "size_bytes": ("BIGINT", "its size"),
-    "columns": ("VARCHAR", "column as it is called today -> column of the file, as JSON"),
+    "file_columns": ("VARCHAR", "column as it is called today -> column of the file, as JSON"),
 }
 
 # Tables every monitor has, besides `inference_log` and the samples, whose columns are the monitor's own:

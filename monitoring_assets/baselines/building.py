@@ -17,7 +17,8 @@ from monitoring_assets.measuring.day_rows import Rows, StoredRows
 from monitoring_assets.measuring.measure import Wanted
 from monitoring_assets.measuring.refinement import refine_profiles
 from monitoring_assets.measuring.stored_grids import ensure_grids
-from monitoring_assets.monitor_spec import MonitorSpec
+from monitoring_assets.monitor_spec import MonitorSpec, days_between
+from monitoring_assets.row_storage.kept_rows import read_rows_of
 from monitoring_assets.warehouse import quoted, table, transaction
 from monitoring_assets.warehouse_tables import PROFILE_COLUMNS, tables_of
 
@@ -94,6 +95,7 @@ def build_candidate_baseline(
         newest = connection.execute(f"SELECT max(sequence) FROM {table(spec, 'baselines')}").fetchone()
         sequence = earlier[0].sequence if earlier else ((newest[0] if newest else None) or 0) + 1
         baseline = _store(connection, spec, sequence, None, model_version, metric, metric_value)
+        read_rows_of(connection, days_between(first, last))
         rows = f"(SELECT * FROM {table(spec, 'inference_log')} WHERE day BETWEEN DATE '{first}' AND DATE '{last}')"
         write_day_facts(connection, spec, baseline.baseline_id, rows)
         copy_first_facts(connection, spec, baseline.baseline_id, first, last)

@@ -21,9 +21,7 @@ def load_monitor(name: str) -> tuple[MonitorSpec, dg.Definitions]:
     MonitorUnknown
         When the project's `defs` folder declares no monitor of that name.
     """
-    root = next((folder for folder in (Path.cwd(), *Path.cwd().parents) if _is_dagster_project(folder)), ROOT)
-    sys.path.insert(0, str(root))
-    tree = dg.ComponentTree.for_project(root)
+    root, tree = _project()
     specs = {spec.name: spec for spec in monitors_in(tree)}
     if name not in specs:
         known = ", ".join(sorted(specs)) or "none"
@@ -33,6 +31,17 @@ def load_monitor(name: str) -> tuple[MonitorSpec, dg.Definitions]:
 
         return specs[name], defs
     return specs[name], tree.build_defs()
+
+
+def load_specs() -> list[MonitorSpec]:
+    """All monitors of that project."""
+    return monitors_in(_project()[1])
+
+
+def _project() -> tuple[Path, dg.ComponentTree]:
+    root = next((folder for folder in (Path.cwd(), *Path.cwd().parents) if _is_dagster_project(folder)), ROOT)
+    sys.path.insert(0, str(root))
+    return root, dg.ComponentTree.for_project(root)
 
 
 def _is_dagster_project(folder: Path) -> bool:

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 import duckdb
 
 from monitoring_assets.monitor_spec import Label, MonitorSpec
+from monitoring_assets.row_storage.kept_rows import read_rows_of
 from monitoring_assets.warehouse import newest_day, quoted, table
 
 
@@ -79,6 +80,7 @@ def _coverage(
     """The share of each day's predictions that have a label, including labels that say it will never be known."""
     if label.mature_coverage is None or not days:
         return {}
+    read_rows_of(connection, list(days))
     found = connection.execute(
         f"SELECT p.day, count(l.prediction_id) / count(*) FROM {table(spec, 'inference_log')} p "
         f"LEFT JOIN {table(spec, 'labels')} l ON l.day = p.day AND l.prediction_id = p.{quoted(spec.id)} "

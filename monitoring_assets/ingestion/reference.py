@@ -16,6 +16,7 @@ from monitoring_assets.ingestion.prediction_log import weight_rules
 from monitoring_assets.ingestion.sources import find_readings, prepare
 from monitoring_assets.monitor_spec import MonitorSpec, Source, days_between
 from monitoring_assets.retention.forgetting import forgotten_days
+from monitoring_assets.row_storage.kept_rows import read_rows_of
 from monitoring_assets.warehouse import quoted, table
 
 REFERENCE_ROWS = "reference_rows"
@@ -116,6 +117,8 @@ def _stage_file(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, added:
 
 def _stage_range(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) -> int:
     first, last = spec.reference.first_day, spec.reference.last_day
+    if first and last:
+        read_rows_of(connection, days_between(first, last))
     gone = forgotten_days(connection, spec, days_between(first, last)) if first and last else set()
     if gone:
         raise BaselineMissing(

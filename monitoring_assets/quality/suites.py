@@ -17,6 +17,7 @@ from monitoring_assets.quality.expectations import Expectation
 from monitoring_assets.quality.facts import facts_in_force
 from monitoring_assets.quality.findings import GX_SEVERITIES, measured_days
 from monitoring_assets.quality.validation import Named, Outcome, outcomes, suite_as_json
+from monitoring_assets.row_storage.kept_rows import read_rows_of
 from monitoring_assets.sql_text import days_held
 from monitoring_assets.warehouse import quoted, table
 from monitoring_assets.wording import printable, shortened
@@ -39,6 +40,7 @@ def day_suite(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, day: dat
             f"{spec.name}: no row of {day or 'any day'} is stored, and the arguments of expectations depend on the day's rows. "
             "Materialise the asset inference_log for the day, or give another --day."
         )
+    read_rows_of(connection, [chosen])
     ((baseline_id, facts, _),) = facts_in_force(connection, spec, [chosen])
     expected = [
         Named(each.type, each.kwargs, GX_SEVERITIES[each.severity], _notes(measured.expectation, each.severity))
@@ -55,6 +57,7 @@ def _notes(expectation: Expectation, severity: str) -> dict[str, str]:
 
 def day_frame(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, day: date) -> pd.DataFrame:
     """The day's rows of `inference_log` as a frame, times in the monitor's time zone."""
+    read_rows_of(connection, [day])
     connection.execute(f"SET TimeZone = '{spec.time_zone}'")
     columns = ", ".join(["day", *map(quoted, spec.log_columns)])
     return connection.execute(f"SELECT {columns} FROM {table(spec, 'inference_log')} WHERE day = ?", [day]).df()

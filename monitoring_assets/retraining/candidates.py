@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from typing import Any
+from typing import Any, cast
 
 import duckdb
 import pandas as pd
@@ -27,6 +27,7 @@ from monitoring_assets.retraining.gate import Verdict, gate_verdict
 from monitoring_assets.retraining.lost_models import require_registry_of_the_champion
 from monitoring_assets.retraining.registry import CHALLENGER, PREVIOUS, RegisteredVersion, Registry
 from monitoring_assets.retraining.training import Candidate, load_trainer, predict, train_candidate
+from monitoring_assets.row_storage.kept_rows import read_rows_of
 from monitoring_assets.sql_text import days_held, on_days
 from monitoring_assets.warehouse import AnyWarehouse, newest_day, quoted, table, transaction
 
@@ -164,12 +165,7 @@ def plan_training(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) -> T
 
     Before the log has such days, the candidate is trained on the whole reference and meets no gate.
     """
-    found = connection.execute(
-        f"SELECT max(l.day) FROM {table(spec, 'labels')} l JOIN {table(spec, 'inference_log')} p ON p.day = l.day "
-        f"AND p.{quoted(spec.id)} = l.prediction_id WHERE l.label IS NOT NULL AND l.day IN (SELECT unnest(?::DATE[]))",
-        [days_with_mature_labels(connection, spec)],
-    ).fetchone()
-    newest = found[0] if found else None
+    newest = _newest_labelled_day(connection, spec)
     if newest is None:
         _need_a_labelled_file(connection, spec)
         reference = stage_reference(connection, spec)
@@ -183,6 +179,21 @@ def plan_training(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) -> T
     return TrainingPlan(
         gate_first - timedelta(days=spec.retrain.training_days), gate_first - timedelta(days=1), gate_first, newest
     )
+
+
+def _newest_labelled_day(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) -> date | None:
+    """The newest day whose labels are mature and of which a stored prediction has one."""
+    labelled = connection.execute(
+        f"SELECT DISTINCT day FROM {table(spec, 'labels')} WHERE label IS NOT NULL AND day IN (SELECT unnest(?::DATE[])) "
+        f"AND day IN (SELECT day FROM {days_held(spec, 'inference_log')}) ORDER BY day DESC",
+        [days_with_mature_labels(connection, spec)],
+    ).fetchall()
+    for (day,) in labelled:
+        read_rows_of(connection, [day])
+        known = f"SELECT 1 FROM ({labelled_log(spec, ['p.day AS __day'])}) WHERE __label IS NOT NULL AND day = ? LIMIT 1"
+        if connection.execute(known, [day]).fetchall():
+            return cast(date, day)
+    return None
 
 
 def _need_a_labelled_file(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) -> None:
@@ -201,6 +212,7 @@ def labelled_features(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, 
 
     Days before the log come from the reference.
     """
+    read_rows_of(connection, days_between(first, last))
     mature = on_days((day for day in days_with_mature_labels(connection, spec) if first <= day <= last), "l.day")
     columns = [*(f"p.{quoted(name)}" for name in spec.features), f"p.{quoted(spec.id)} AS __id"]
     log = f"{labelled_log(spec, columns)} WHERE l.label IS NOT NULL AND {mature}"
@@ -220,6 +232,7 @@ def labelled_features(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, 
 
 def _logged_predictions(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: Sequence[date]) -> pd.DataFrame:
     """The log's own predictions of these days, for rows whose label is known."""
+    read_rows_of(connection, days)
     rows = labelled_log(spec, [f"p.{quoted(spec.prediction.column)} AS __prediction"])
     return connection.execute(f"{rows} WHERE l.label IS NOT NULL AND p.day IN (SELECT unnest(?::DATE[]))", [list(days)]).df()
 

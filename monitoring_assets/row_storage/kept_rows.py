@@ -76,6 +76,7 @@ class KeptRows:
     def __init__(self, inner: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: frozenset[date] | None, folder: Path) -> None:
         self.inner, self.spec = inner, spec
         self._days, self._folder, self._files = days, folder, RowFiles.of(spec)
+        self._reads_all = days is None
         self._places: dict[str, Path] = {}
         self._shown: set[str] = set()
         self._superseded: list[str] = []
@@ -110,6 +111,12 @@ class KeptRows:
         if hasattr(self.inner, "include_rows"):
             self.inner.include_rows(monitor, days)
 
+    def narrow(self, days: Sequence[date]) -> None:
+        """Where the scope was all rows, read only those of the days named in this way."""
+        if self._reads_all and not (self._days is not None and self._days.issuperset(days)):
+            self._days = frozenset(days) | (self._days or frozenset())
+            self._shown.clear()
+
     def keeps(self, target: str) -> bool:
         """Whether a relation is of rows that are kept elsewhere."""
         return target in {table(self.spec, name) for name in ROWS_ELSEWHERE}
@@ -118,6 +125,8 @@ class KeptRows:
         """As `warehouse.replace_days`: store the rows of a query as the files of their days."""
         name = self._name_of(target)
         asset = (re.search(r"asset = '(\w+)'", where) or ["", name])[1]
+        if self._days is not None:
+            self._days |= frozenset(days)
         self._forget(name, days, f"asset = '{asset}'", where)
         self._have(rows_sql)
         files = self._written(name, asset, days, rows_sql)
@@ -127,7 +136,7 @@ class KeptRows:
         columns = json.dumps({column: column for column, _ in self._columns_of(name)}, ensure_ascii=False)
         rows = [(day, name, asset, path, count, file.stat().st_size, columns) for path, (day, file, count) in files.items()]
         if rows:
-            values = "?::DATE AS day, ? AS table_name, ? AS asset, ? AS path, ? AS row_count, ? AS size_bytes, ? AS columns"
+            values = "?::DATE AS day, ? AS table_name, ? AS asset, ? AS path, ? AS row_count, ? AS size_bytes, ? AS file_columns"
             self.inner.executemany(f"INSERT INTO {table(self.spec, 'row_files')} BY NAME SELECT {values}", rows)
         self._show(name)
 
@@ -181,10 +190,9 @@ class KeptRows:
 
     def _show(self, name: str) -> None:
         """Make the relation anew: the recorded files of the days asked for, and what the warehouse itself has."""
-        among = "" if self._days is None else f" AND {on_days(sorted(self._days))}"
-        recorded = self.inner.execute(
-            f"SELECT path, columns FROM {table(self.spec, 'row_files')} WHERE table_name = '{name}'{among} ORDER BY day, asset"
-        ).fetchall()
+        among = "true" if self._days is None else on_days(sorted(self._days))
+        record = f"{table(self.spec, 'row_files')} WHERE table_name = '{name}' AND {among}"
+        recorded = self.inner.execute(f"SELECT path, file_columns FROM {record} ORDER BY day, asset").fetchall()
         self._places |= self._files.places([path for path, _ in recorded], self._folder, self._places)
         by_columns: dict[str, list[str]] = {}
         for path, columns in recorded:
@@ -212,6 +220,13 @@ class KeptRows:
         except MonitoringError as error:
             _LOG.warning(f"{self.spec.name}: files of rows that were replaced are left for `monitoring-assets compact`: {error}")
         self._superseded, self._added = [], []
+
+
+def read_rows_of(connection: duckdb.DuckDBPyConnection, days: Sequence[date]) -> None:
+    """Say of which days rows are about to be read, where the scope of the connection was all of them: files of others stay where
+    they are. Once it was said, every reader on the connection has to."""
+    if isinstance(connection, KeptRows):
+        connection.narrow(days)
 
 
 def remove_orphans(connection: KeptRows, older_than: float = ORPHAN_SECONDS) -> int:
