@@ -13,7 +13,7 @@ import duckdb
 
 from monitoring_assets.measuring.measure import Tables, Wanted, measure
 from monitoring_assets.monitor_spec import MonitorSpec
-from monitoring_assets.sql_text import on_days, quoted, table
+from monitoring_assets.sql_text import days_held, on_days, quoted, table
 
 
 class Rows(Protocol):
@@ -72,4 +72,4 @@ def logged_days(spec: MonitorSpec) -> str:
             f"(SELECT day, accepted_rows AS rows FROM {table(spec, 'deliveries')} "
             "WHERE asset = 'inference_log' AND accepted_rows > 0 AND forgotten IS NOT TRUE)"
         )
-    return f"(SELECT day, count(*) AS rows FROM {table(spec, 'inference_log')} GROUP BY day)"
+    return f"(SELECT day, row_count AS rows FROM {days_held(spec, 'inference_log')})"

@@ -151,6 +151,8 @@ class MonitorSpec(SpecModel):
         others = [name for name, source in sources.items() if source is not None and source.kind != "table"]
         if tables and self.engine is None:
             raise ValueError(f"{tables[0]}.table needs the engine that knows the table: `engine: {{ spark: {{ remote: ... }} }}`")
+        if self.engine is not None and self.rows is not None:
+            raise ValueError("`rows` is for rows that are copied; with `engine` they stay in the lake, so remove it")
         if self.engine is not None and others:
             raise ValueError(
                 f"`engine` measures rows where they lie, so `{others[0]}` must name a `table`, found "
