@@ -76,6 +76,37 @@ def drift(
     raise typer.Exit(2 if not report.is_judged else 1 if report.drifted else 0)
 
 
+@app.command()
+def performance(
+    reference: Annotated[str, typer.Argument(help="Rows with labels: Parquet, CSV or JSON lines file, or a quoted pattern.")],
+    current: Annotated[str, typer.Argument(help="The rows whose labels are missing.")],
+    json: Annotated[bool, typer.Option("--json", help="Print JSON instead of the table.")] = False,
+    method: Annotated[
+        Literal["cbpe", "pape", "prior_shift", "dle"], typer.Option(help="How to estimate; dle is for regressions.")
+    ] = "cbpe",
+    score: Annotated[str, typer.Option(help="Column of the probability of class 1; of a regression the prediction.")] = "score",
+    prediction: Annotated[str | None, typer.Option(help="Column of the predicted class; default: score 0.5 or more.")] = None,
+    label: Annotated[str, typer.Option(help="Column of the label.")] = "label",
+    features: Annotated[list[str] | None, typer.Option(help="For pape and dle, a,b,c; default: all in common but ids.")] = None,
+    metrics: Annotated[list[str] | None, typer.Option(help="Such as auc,accuracy,f1; default: all.")] = None,
+) -> None:
+    """Estimate how good a model is on rows without labels, and compare it with the reference.
+
+    Exit status 0: not worse. 1: worse, by an interval beyond the reference's. 2: nothing could be estimated, or an error.
+    """
+    with _errors_as_messages(exit_code=2):
+        from monitoring_assets.comparison.performance import Options, performance_report
+        from monitoring_assets.comparison.performance_terminal import as_json, print_performance
+
+        options = Options(score, prediction, label, _names(features), _names(metrics), method)
+        report = performance_report(reference, current, options)
+        if json:
+            typer.echo(as_json(report))
+        else:
+            print_performance(report)
+    raise typer.Exit(2 if not report.is_judged else 1 if report.worse else 0)
+
+
 def _names(given: list[str] | None) -> list[str] | None:
     """Comma-separated names, optionally in double quotes; the option may be repeated."""
     return [name for part in csv.reader(given) for name in part] if given else None

@@ -105,6 +105,11 @@ class ComparisonImpossible(PermanentError):
     """Two tables cannot be compared as asked: no column in common, contradictory types, an unknown method."""
 
 
+class EstimateImpossible(PermanentError):
+    """Performance cannot be estimated from these rows: no labels or one class in the reference, scores that are no
+    probabilities."""
+
+
 class ExpectationUnusable(PermanentError):
     """A declared expectation is none of Great Expectations', or does not fit its arguments or its column."""
 

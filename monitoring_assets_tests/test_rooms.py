@@ -11,7 +11,7 @@ import monitoring_assets
 
 PACKAGE = Path(monitoring_assets.__file__).parent
 # These only hand a public name on from the room where it lives now to the place where users know it.
-FORWARDING = ("drift/__init__.py", "orchestration/event_storage.py")
+FORWARDING = ("drift/__init__.py", "performance/__init__.py", "orchestration/event_storage.py")
 
 
 def imported_rooms(package: Path) -> dict[str, set[str]]:

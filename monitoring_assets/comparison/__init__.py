@@ -1,1 +1,1 @@
-"""Two tables compared without Dagster: `monitoring-assets drift` and `from monitoring_assets.drift import compare`."""
+"""Two tables without Dagster: has the second drifted (`drift`, `compare`), and how good is the model on it (`performance`, `estimate`)?"""

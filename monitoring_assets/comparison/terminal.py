@@ -30,14 +30,19 @@ def shown_progress(columns: Iterable[T], total: int) -> Iterable[T]:
 
 
 def print_report(report: DriftReport) -> None:
-    """The table, then the notes. As wide as the terminal; 100 columns where there is none."""
+    """The table, then the notes."""
+    print_table(feature_table(report), notes_below(report))
+
+
+def print_table(table: "Table", below: Iterable[str]) -> None:
+    """A table and the lines below it. As wide as the terminal; 100 columns where there is none."""
     from rich.console import Console
 
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = 100
-    console.print(feature_table(report))
-    for line in notes_below(report):
+    console.print(table)
+    for line in below:
         console.print(line, markup=False)
 
 
@@ -91,7 +96,7 @@ def as_json(report: DriftReport) -> str:
         "notes": report.notes,
         "false_alarm_rate": report.false_alarm_rate,
         "thresholds": report.thresholds,
-        "scores": [{name: _plain(value) for name, value in row.items()} for row in rows],
+        "scores": [{name: plain(value) for name, value in row.items()} for row in rows],
     }
     return json.dumps(content, indent=2, allow_nan=False)
 
@@ -107,6 +112,7 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if 1000 <= abs(value) < 1e9 else f"{value:.3g}"
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A value as JSON has it: what is nan or infinite is None."""
     plain = value.item() if hasattr(value, "item") else value
     return None if isinstance(plain, float) and not math.isfinite(plain) else plain
