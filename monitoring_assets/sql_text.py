@@ -57,3 +57,22 @@ def days_held(spec: MonitorSpec, name: str, where: str = "true") -> str:
         return f"({stored})"
     files = f"SELECT day, row_count FROM {table(spec, 'row_files')} WHERE table_name = '{name}' AND {where}"
     return f"(SELECT day, sum(row_count)::BIGINT AS row_count FROM ({stored} UNION ALL {files}) GROUP BY day)"
+
+
+def days_accepted(spec: MonitorSpec, name: str = "inference_log", where: str = "true") -> str:
+    """The days of which rows of the log, or labels, were accepted, and how many, as SQL: `day`, `row_count`. Those of a lake are
+    not held here, so the account says it."""
+    if not spec.is_in_lake:
+        return days_held(spec, name, where)
+    return (
+        f"(SELECT day, accepted_rows AS row_count FROM {table(spec, 'deliveries')} "
+        f"WHERE asset = '{name}' AND accepted_rows > 0 AND forgotten IS NOT TRUE AND {where})"
+    )
+
+
+def days_labelled(spec: MonitorSpec) -> str:
+    """The days that have labels, as SQL: `day`, `row_count`, and how many of them are `known`. Of labels in a lake nobody counts
+    those that say that the truth will never be known, so all are taken to be."""
+    if spec.is_in_lake:
+        return f"(SELECT *, row_count AS known FROM {days_accepted(spec, 'labels')})"
+    return f"(SELECT day, count(*) AS row_count, count(label) AS known FROM {table(spec, 'labels')} GROUP BY day)"

@@ -21,7 +21,7 @@ import tenacity
 from monitoring_assets.errors import WarehouseLocked, WarehouseMismatch, WarehouseUnusable
 from monitoring_assets.feature_changes import change_features, record_changes
 from monitoring_assets.monitor_spec import MonitorSpec
-from monitoring_assets.sql_text import days_held, literal, quoted, stored_table, table
+from monitoring_assets.sql_text import days_accepted, literal, quoted, stored_table, table
 from monitoring_assets.warehouse_tables import EARLIER_ROWS, UPGRADES, VERSION, VERSION_TABLE, tables_of
 from monitoring_assets.warehouse_version import note_version, stored_version
 
@@ -382,10 +382,11 @@ def delete_days(connection: duckdb.DuckDBPyConnection, target: str, days: Sequen
 
 def newest_day(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) -> date | None:
     """The newest day that has rows in `inference_log`. For it a shared warehouse loads none of them."""
-    if hasattr(connection, "newest_day") and spec.rows is None:
+    if hasattr(connection, "newest_day") and spec.rows is None and not spec.is_in_lake:
         found: date | None = connection.newest_day(spec.name, "inference_log")
         return found
-    held = table(spec, "inference_log") if spec.rows is None else days_held(spec, "inference_log")
+    is_here = spec.rows is None and not spec.is_in_lake
+    held = table(spec, "inference_log") if is_here else days_accepted(spec)
     ((newest,),) = connection.execute(f"SELECT max(day) FROM {held}").fetchall()
     return newest
 

@@ -17,13 +17,17 @@ import pyarrow as pa
 
 from monitoring_assets.ingestion.contract import Rules, create_judged
 from monitoring_assets.ingestion.files import SOURCE_FILE, Layout
+from monitoring_assets.ingestion.labels import known_ids_sql, labelled_log, measured_columns, stored_label
 from monitoring_assets.ingestion.sources import Reading, prepare
+from monitoring_assets.measuring.delivered import REPEATED_ID, delivered
+from monitoring_assets.measuring.labelled import segments_of
 from monitoring_assets.measuring.measure import Tables, Wanted, measure, merge
 from monitoring_assets.monitor_spec import MonitorSpec
 from monitoring_assets.sql_text import literal, quoted
 
 # Rows that are measured at once, and tables of how many such batches are added up at once.
 ROWS_AT_ONCE, BATCHES_AT_ONCE = 250_000, 16
+PACKED = "content binary"
 UNLIKE = "monitoring-assets: this executor is unlike the driver: "
 # The views and tables of a batch: as it arrived, judged, and the identities left out of it.
 ARRIVED, DELIVERED, JUDGED, LEFT_OUT = "arrived_rows", "delivered_rows", "judged_rows", "left_out"
@@ -157,6 +161,90 @@ def _selected(lake: Lake, batches: Iterable[pa.RecordBatch], columns: str, condi
             found = connection.sql(f"SELECT {columns} FROM {DELIVERED} WHERE {condition}").to_arrow_table()
             if found.num_rows:
                 yield packed({"rows": found})
+
+
+def columns_joined(spec: MonitorSpec) -> list[str]:
+    """The log's columns that performance is measured from."""
+    p = spec.prediction
+    names = [spec.id, p.column, p.predicted_class, p.model_version, spec.sampling_weight, *segments_of(spec)]
+    return list(dict.fromkeys(name for name in names if name))
+
+
+def bucketed(
+    lake: Lake, side: str, columns: Sequence[str], buckets: int, batches: Iterable[pa.RecordBatch]
+) -> Iterator[pa.RecordBatch]:
+    """A task: its rows, of the log the accepted ones, divided among buckets so that rows of one day and id share one."""
+    within = f"__reason IS NULL AND {lake.identity_sql} NOT IN (FROM {LEFT_OUT})" if side == "log" else "true"
+    listed = ", ".join(columns if "*" in columns else ["day", *columns])
+    with connected(lake) as connection:
+        for rows in gathered(batches):
+            lake.judge(connection, rows)
+            bucket = f"({lake.identity_sql} % {buckets})::INTEGER AS __bucket"
+            found = connection.sql(
+                f"SELECT {bucket}, {listed} FROM {DELIVERED} WHERE {within} ORDER BY __bucket"
+            ).to_arrow_table()
+            numbers = found["__bucket"].to_numpy()
+            for number in np.unique(numbers):
+                first, end = np.searchsorted(numbers, [number, number + 1])
+                part = _stream(found.slice(first, end - first).drop_columns("__bucket"))
+                yield pa.record_batch({"bucket": pa.array([number], pa.int32()), "side": [side], "content": [part]})
+
+
+def joined(
+    lake: Lake, wanted: Wanted, buckets: int, resolved: pa.Table, batches: Iterable[pa.RecordBatch]
+) -> Iterator[pa.RecordBatch]:
+    """A task: the labels of its buckets judged against the predictions, and both measured. `resolved` are the accepted
+    predictions whose id occurred more than once; each belongs to one bucket."""
+    sides: dict[str, list[pa.Table]] = {"log": [], "labels": []}
+    mine: set[int] = set()
+    for batch in batches:
+        mine |= set(batch["bucket"].to_pylist())
+        for side, content in zip(batch["side"].to_pylist(), batch["content"], strict=True):
+            sides[side].append(_table(content))
+    if not mine:
+        return
+    with connected(lake) as connection:
+        connection.register("resolved_predictions", resolved)
+        own = connection.sql(
+            f"FROM resolved_predictions WHERE {lake.identity_sql} % {buckets} IN ({', '.join(map(str, sorted(mine)))})"
+        ).to_arrow_table()
+        yield packed(joined_part(connection, lake, wanted, own, sides["log"], sides["labels"]))
+
+
+def joined_part(
+    connection: duckdb.DuckDBPyConnection,
+    lake: Lake,
+    wanted: Wanted,
+    resolved: pa.Table,
+    log: Sequence[pa.Table],
+    labels: Sequence[pa.Table],
+) -> Tables:
+    """The tables of some predictions and of the delivered labels of the same ids."""
+    spec = lake.spec
+    kept = resolved.select(["day", *columns_joined(spec)])
+    connection.register("predictions", pa.concat_tables([kept, *(part.cast(kept.schema) for part in log)]))
+    lake.judge(connection, pa.table({name: pa.array([], pa.string()) for name in {*lake.types, lake.day_column}}))
+    empty = connection.sql(f"FROM {DELIVERED}").to_arrow_table()
+    connection.register("delivered_labels", pa.concat_tables([empty, *(part.cast(empty.schema) for part in labels)]))
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE known_labels AS {known_ids_sql(spec, 'delivered_labels', 'predictions')}")
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE judged_labels AS {first_of_each_id('known_labels', spec.id)}")
+    found = delivered(connection, "judged_labels", wanted.delivered) if wanted.delivered is not None else {}
+    if wanted.labelled:
+        stored = ", ".join(f"{sql} AS {name}" for name, sql in stored_label(spec).items())
+        connection.execute(
+            f"CREATE OR REPLACE TEMP TABLE accepted_labels AS SELECT day, {stored} FROM judged_labels WHERE __reason IS NULL"
+        )
+        rows = f"({labelled_log(spec, measured_columns(spec), 'predictions', 'accepted_labels')})"
+        found |= measure(connection, rows, spec, Wanted(labelled=True))
+    return found
+
+
+def first_of_each_id(rows: str, identifier: str) -> str:
+    """Rows judged against each other, as SQL: as in the warehouse, of sound rows with one id the first by content counts."""
+    key = quoted(identifier)
+    place = f"row_number() OVER (PARTITION BY day, {key}, __reason IS NULL ORDER BY __source, __original)"
+    repeated = f"CASE WHEN __reason IS NULL AND {place} > 1 THEN '{REPEATED_ID}: ' || {key} ELSE __reason END"
+    return f"SELECT * REPLACE ({repeated} AS __reason) FROM {rows}"
 
 
 def gathered(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:

@@ -25,7 +25,6 @@ from monitoring_assets.measuring.measure import Tables, Wanted, measure
 from monitoring_assets.monitor_spec import Source, Spark
 from monitoring_assets.sql_text import quoted
 
-PACKED = "content binary"
 # Rows whose tables the driver adds up alone: those of some hundred tasks. Of more, reducing tasks add up first.
 ROWS_OF_THE_DRIVER, REDUCING_TASKS = 50_000_000, 8
 # Rows that may share an id with others of their day: they are compared in the driver.
@@ -58,12 +57,14 @@ class LakeRows:
     def tables(self, connection: duckdb.DuckDBPyConnection, wanted: Wanted) -> Tables:
         """What `measure` says of these rows. The connection is not used: the warehouse may be closed meanwhile."""
         del connection
-        resolved, lake = self._resolved
-        asked = None if self.has_originals else self._columns
+        resolved, lake = self.resolved
+        asked = None if self.has_originals else ()
         with spark_errors(self.spark, self.shown):
-            packed = self._frame(asked).mapInArrow(partial(executor.measured_batches, lake, wanted), PACKED)
+            packed = self.frame(asked).mapInArrow(partial(executor.measured_batches, lake, wanted), executor.PACKED)
             if (self.row_count or 0) > ROWS_OF_THE_DRIVER:
-                packed = packed.repartition(REDUCING_TASKS).mapInArrow(partial(executor.added_tasks, lake, wanted), PACKED)
+                packed = packed.repartition(REDUCING_TASKS).mapInArrow(
+                    partial(executor.added_tasks, lake, wanted), executor.PACKED
+                )
             found = packed.toArrow()
         with executor.connected(lake) as own:
             parts = [self._measured_here(own, resolved, wanted)] if resolved.num_rows else []
@@ -78,11 +79,11 @@ class LakeRows:
         if at_most is not None and (self.row_count or 0) > 2 * at_most:
             share = int(at_most / (self.row_count or 1) * 2**64)
             condition = f"({condition}) AND {self.lake.identity_sql} < {share}"
-        resolved, lake = self._resolved
+        resolved, lake = self.resolved
         names = [quoted(name) for name in columns]
         with spark_errors(self.spark, self.shown):
-            frame = self._frame(self._columns)
-            packed = frame.mapInArrow(partial(executor.accepted_rows, lake, names, condition), PACKED).toArrow()
+            frame = self.frame()
+            packed = frame.mapInArrow(partial(executor.accepted_rows, lake, names, condition), executor.PACKED).toArrow()
         parts = [tables["rows"] for tables in executor.unpacked(packed)]
         connection.register(RESOLVED, resolved)
         listed = ", ".join(["day", *names])
@@ -100,7 +101,7 @@ class LakeRows:
     def counted(self) -> "LakeRows":
         """The same rows, counted: Spark takes the number from the table's own statistics."""
         with spark_errors(self.spark, self.shown):
-            return replace(self, row_count=self._frame([self.lake.day_column]).count())
+            return replace(self, row_count=self.frame([self.lake.day_column]).count())
 
     @property
     def _columns(self) -> list[str]:
@@ -130,24 +131,25 @@ class LakeRows:
             )
         return found
 
-    def _frame(self, columns: Sequence[str] | None) -> Any:
-        """Spark's frame of these days' rows: all columns, or these."""
+    def frame(self, columns: Sequence[str] | None = ()) -> Any:
+        """Spark's frame of these days' rows: the columns asked for, or these, or all (None)."""
         types = self._types
+        wanted = types if columns is None else columns or self._columns
         frame = session_of(self.spark).read.table(self.source.table)
         days = [day.isoformat() for day in self.lake.days]
         of_days = frame[self.lake.day_column].isin(days if types[self.lake.day_column] == "string" else list(self.lake.days))
         # A nested name would be taken for a field of a structure.
-        return frame.where(of_days).select(*(f"`{name.replace('`', '``')}`" for name in (columns or types)))
+        return frame.where(of_days).select(*(f"`{name.replace('`', '``')}`" for name in wanted))
 
     @cached_property
-    def _resolved(self) -> tuple[pa.Table, Lake]:
+    def resolved(self) -> tuple[pa.Table, Lake]:
         """The rows that share their id with another of their day, judged: of equal ids the first by content is accepted, the
         others are refused. And how the other rows are read: without those."""
         if not self.has_repeats:
             return self._none, self.lake
         with spark_errors(self.spark, self.shown):
             id_, day = self.lake.spec.id, self.lake.day_column
-            grouped = self._frame([id_, day]).dropna(subset=[f"`{id_}`"]).groupBy(f"`{id_}`", f"`{day}`").count()
+            grouped = self.frame([id_, day]).dropna(subset=[f"`{id_}`"]).groupBy(f"`{id_}`", f"`{day}`").count()
             repeated = grouped.where("count > 1").limit(MOST_REPEATED + 1).drop("count").toArrow()
             if not repeated.num_rows:
                 return self._none, self.lake
@@ -157,11 +159,11 @@ class LakeRows:
                     "not tell rows apart. Name the column that does in `id`, or drop the copies from the table."
                 )
             lake = replace(self.lake, left_out=self._identities(repeated))
-            packed = self._frame(None).mapInArrow(partial(executor.left_out_rows, lake), PACKED).toArrow()
+            packed = self.frame(None).mapInArrow(partial(executor.left_out_rows, lake), executor.PACKED).toArrow()
         rows = pa.concat_tables([tables["rows"] for tables in executor.unpacked(packed)])
         with executor.connected(lake) as own:
             own.register("left_out_rows", rows)
-            return own.sql(_first_of_each_id("left_out_rows", id_)).to_arrow_table(), lake
+            return own.sql(executor.first_of_each_id("left_out_rows", id_)).to_arrow_table(), lake
 
     @cached_property
     def _none(self) -> pa.Table:
@@ -184,11 +186,3 @@ class LakeRows:
         found = measure(own, rows, self.lake.spec, wanted)
         own.unregister(RESOLVED)
         return found
-
-
-def _first_of_each_id(rows: str, identifier: str) -> str:
-    """Sound rows judged against each other: as in the warehouse, of rows with one id the first by content counts."""
-    key = quoted(identifier)
-    place = f"row_number() OVER (PARTITION BY day, {key} ORDER BY __source, __original)"
-    reason = f"CASE WHEN {place} > 1 THEN 'repeated id: ' || {key} END"
-    return f"SELECT * REPLACE ({reason} AS __reason) FROM {rows}"

@@ -14,7 +14,7 @@ from monitoring_assets.ingestion.staging import Contract
 from monitoring_assets.measuring.delivered import REPEATED_ID
 from monitoring_assets.measuring.measure import Tables, Wanted
 from monitoring_assets.monitor_spec import MonitorSpec, Source
-from monitoring_assets.warehouse import table
+from monitoring_assets.warehouse import TYPE_NAMES, table
 
 
 def delivered_rows(spec: MonitorSpec, contract: Contract, source: Source, days: Sequence[date]) -> LakeRows:
@@ -36,6 +36,10 @@ class AccountedLog:
     def on(self, days: Sequence[date]) -> "AccountedLog":
         return AccountedLog(self.rows.on(days), {day: self.accepted.get(day, 0) for day in days})
 
+    def types(self, connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
+        """The types that the contract gives every column."""
+        return {"day": "DATE"} | {name: TYPE_NAMES.get(kind, kind) for name, kind in self.rows.lake.types.items()}
+
     def tables(self, connection: duckdb.DuckDBPyConnection, wanted: Wanted) -> Tables:
         """What `measure` says of them.
 
@@ -48,7 +52,7 @@ class AccountedLog:
         if wanted.finer:
             return self.rows.tables(connection, wanted)
         found = self.rows.tables(connection, replace(wanted, delivered=[]))
-        self._check({row["day"]: row["rows"] for row in found["delivered"].to_pylist() if row["rule"] is None})
+        refuse_changes(self, {row["day"]: row["rows"] for row in found["delivered"].to_pylist() if row["rule"] is None})
         return {name: part for name, part in found.items() if name not in ("delivered", "refused")}
 
     def relation(
@@ -56,15 +60,16 @@ class AccountedLog:
     ) -> str:
         return self.rows.relation(connection, columns, condition, at_most)
 
-    def _check(self, now: Mapping[date, int]) -> None:
-        for day, counted in sorted(self.accepted.items()):
-            if now.get(day, 0) != counted:
-                name = self.rows.lake.spec.name
-                raise RowsChanged(
-                    f"{self.rows.shown}: {now.get(day, 0):,} rows of {day} are accepted, {counted:,} were when "
-                    f"{name}/inference_log of the day was materialised. The table has changed since; materialise that asset of "
-                    "the day again, together with this one."
-                )
+
+def refuse_changes(log: AccountedLog, now: Mapping[date, int]) -> None:
+    """Raise unless as many rows of each day are accepted now as were counted."""
+    for day, counted in sorted(log.accepted.items()):
+        if now.get(day, 0) != counted:
+            raise RowsChanged(
+                f"{log.rows.shown}: {now.get(day, 0):,} rows of {day} are accepted, {counted:,} were when "
+                f"{log.rows.lake.spec.name}/inference_log of the day was materialised. The table has changed since; materialise "
+                "that asset of the day again, together with this one."
+            )
 
 
 def accounted_log(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: Sequence[date]) -> AccountedLog:

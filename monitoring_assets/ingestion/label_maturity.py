@@ -12,8 +12,8 @@ from zoneinfo import ZoneInfo
 import duckdb
 
 from monitoring_assets.monitor_spec import Label, MonitorSpec
-from monitoring_assets.row_storage.kept_rows import read_rows_of
-from monitoring_assets.warehouse import newest_day, quoted, table
+from monitoring_assets.sql_text import days_accepted, days_labelled
+from monitoring_assets.warehouse import newest_day
 
 
 def mature_days(label: Label, days: Collection[date], as_of: date, coverage: Mapping[date, float] | None = None) -> list[date]:
@@ -56,7 +56,7 @@ def days_with_mature_labels(
     if spec.label is None:
         return []
     if days is None:
-        found = connection.execute(f"SELECT DISTINCT day FROM {table(spec, 'labels')} WHERE label IS NOT NULL").fetchall()
+        found = connection.execute(f"SELECT day FROM {days_labelled(spec)} WHERE known > 0").fetchall()
         days = [day for (day,) in found]
     as_of = labels_as_of(connection, spec, now)
     waiting = [day for day in days if day + timedelta(days=spec.label.delay_days) > as_of]
@@ -80,11 +80,10 @@ def _coverage(
     """The share of each day's predictions that have a label, including labels that say it will never be known."""
     if label.mature_coverage is None or not days:
         return {}
-    read_rows_of(connection, list(days))
     found = connection.execute(
-        f"SELECT p.day, count(l.prediction_id) / count(*) FROM {table(spec, 'inference_log')} p "
-        f"LEFT JOIN {table(spec, 'labels')} l ON l.day = p.day AND l.prediction_id = p.{quoted(spec.id)} "
-        "WHERE p.day IN (SELECT unnest(?::DATE[])) GROUP BY p.day",
+        f"SELECT p.day, coalesce(l.row_count, 0) / p.row_count FROM {days_accepted(spec)} p "
+        f"LEFT JOIN {days_labelled(spec)} l USING (day) "
+        "WHERE p.day IN (SELECT unnest(?::DATE[]))",
         [list(days)],
     ).fetchall()
     return dict(found)

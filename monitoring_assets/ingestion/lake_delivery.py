@@ -5,7 +5,8 @@ accepted and refused, and some of the refused ones as examples.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import date
 
@@ -43,6 +44,22 @@ def measured_log(spec: MonitorSpec, days: Sequence[date]) -> MeasuredDelivery:
         tables = rows.tables(connection, Wanted(delivered=list(spec.log_columns), serving=spec.serving is not None))
     sources = {day: rows.lake.source_of(day) for day in days}
     return MeasuredDelivery("inference_log", days, tables, sources, others, time.perf_counter() - begun)
+
+
+def measured_labels(
+    spec: MonitorSpec, days: Sequence[date], connect: Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]]
+) -> MeasuredDelivery:
+    """Measure what the labels' table holds for these days; a label whose prediction is unknown is refused."""
+    from monitoring_assets.engines.lake_days import accounted_log
+    from monitoring_assets.engines.lake_labels import joined_tables, labels_of
+
+    begun = time.perf_counter()
+    with connect() as connection:
+        log = accounted_log(connection, spec, days)
+    labels = labels_of(spec, days)
+    tables = joined_tables(log, labels, Wanted(delivered=list(labels.lake.types)))
+    sources = {day: labels.lake.source_of(day) for day in days}
+    return MeasuredDelivery("labels", days, tables, sources, labels.other_columns(), time.perf_counter() - begun)
 
 
 def store_account(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, found: MeasuredDelivery) -> list[Delivery]:

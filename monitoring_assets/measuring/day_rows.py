@@ -13,7 +13,7 @@ import duckdb
 
 from monitoring_assets.measuring.measure import Tables, Wanted, measure
 from monitoring_assets.monitor_spec import MonitorSpec
-from monitoring_assets.sql_text import days_held, on_days, quoted, table
+from monitoring_assets.sql_text import on_days, quoted, table
 
 
 class Rows(Protocol):
@@ -21,6 +21,10 @@ class Rows(Protocol):
 
     def on(self, days: Sequence[date]) -> "Rows":
         """Those of these days alone."""
+        ...
+
+    def types(self, connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
+        """The columns, with DuckDB's types."""
         ...
 
     def tables(self, connection: duckdb.DuckDBPyConnection, wanted: Wanted) -> Tables:
@@ -46,6 +50,9 @@ class StoredRows:
     def on(self, days: Sequence[date]) -> "StoredRows":
         return StoredRows(self.spec, f"(SELECT * FROM {self.sql} WHERE {on_days(days, 'day::DATE')})")
 
+    def types(self, connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
+        return {row[0]: row[1] for row in connection.execute(f"DESCRIBE SELECT * FROM {self.sql}").fetchall()}
+
     def tables(self, connection: duckdb.DuckDBPyConnection, wanted: Wanted) -> Tables:
         return measure(connection, self.sql, self.spec, wanted)
 
@@ -63,13 +70,3 @@ def logged_rows(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: 
 
         return accounted_log(connection, spec, days)
     return StoredRows(spec, f"(SELECT * FROM {table(spec, 'inference_log')} WHERE {on_days(days)})")
-
-
-def logged_days(spec: MonitorSpec) -> str:
-    """A relation of the days that have accepted predictions: `day`, and how many `rows`."""
-    if spec.is_in_lake:
-        return (
-            f"(SELECT day, accepted_rows AS rows FROM {table(spec, 'deliveries')} "
-            "WHERE asset = 'inference_log' AND accepted_rows > 0 AND forgotten IS NOT TRUE)"
-        )
-    return f"(SELECT day, row_count AS rows FROM {days_held(spec, 'inference_log')})"

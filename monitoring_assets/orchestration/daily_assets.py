@@ -166,18 +166,15 @@ def _labels(spec: MonitorSpec) -> dg.AssetsDefinition:
         spec.labels,
     )
     def labels(context: dg.AssetExecutionContext, monitoring_home: MonitoringHome) -> None:
-        from monitoring_assets.ingestion.labels import staged_labels, store_labels
+        from monitoring_assets.ingestion.day_delivery import read_labels
 
-        located = monitoring_home.located(spec)
-        if located.label is None or located.labels is None:
-            return
-        days = days_of(context.partition_keys)
+        located, days = monitoring_home.located(spec), days_of(context.partition_keys)
         with (
             errors_for_dagster(),
-            staged_labels(located, located.label, located.labels, days) as rows,
-            daily_work(context, monitoring_home, spec, "labels", seconds_before=rows.seconds) as (connection, _),
+            read_labels(located, days, lambda: monitoring_home.connect(spec, work_on(spec, days, "labels"))) as delivered,
+            daily_work(context, monitoring_home, spec, "labels", seconds_before=delivered.seconds) as (connection, _),
         ):
-            deliveries = store_labels(connection, located, rows)
+            deliveries = delivered.store(connection)
         _add_delivery_metadata(context, deliveries)
 
     return labels

@@ -14,15 +14,15 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from monitoring_assets.ingestion.labels import labelled_log
+from monitoring_assets.ingestion.labels import labelled_log, measured_columns
 from monitoring_assets.measuring.exact_sums import UNITS, fraction, value
-from monitoring_assets.measuring.labelled import KEYS, LABEL_SQUARES, OF_CLASSES, OF_ERRORS, OF_NUMBERS, OF_ROWS, segments_of
-from monitoring_assets.measuring.measure import Wanted, measure
+from monitoring_assets.measuring.labelled import KEYS, LABEL_SQUARES, OF_CLASSES, OF_ERRORS, OF_NUMBERS, OF_ROWS
+from monitoring_assets.measuring.measure import Tables, Wanted, measure
 from monitoring_assets.monitor_spec import MonitorSpec
 from monitoring_assets.performance.counts import LARGEST, NUMBERS, SMALLEST, PerformanceCounts
 from monitoring_assets.performance.score_histogram import ScoreHistogram
-from monitoring_assets.sql_text import days_held, on_days
-from monitoring_assets.warehouse import quoted, replace_days, table
+from monitoring_assets.sql_text import days_accepted, days_labelled, on_days
+from monitoring_assets.warehouse import replace_days, table
 from monitoring_assets.warehouse_tables import TABLES
 
 # Rows that are joined with their labels at once.
@@ -34,24 +34,24 @@ Key = tuple[date, str | None, str | None]
 
 def write_counts(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: Sequence[date]) -> None:
     """Replace these days of `performance_counts` by what log and labels hold now. Call it inside a transaction."""
-    extra = [f"p.{quoted(name)}" for name in segments_of(spec)]
-    predicted, version = spec.prediction.predicted_class, spec.prediction.model_version
-    for some in _chunks(connection, spec, days):
-        rows = labelled_log(
-            spec,
-            [
-                f"p.{quoted(spec.prediction.column)} AS __score",
-                f"p.{quoted(predicted)} AS __predicted" if predicted else "NULL AS __predicted",
-                f"p.{quoted(version)} AS __version" if version else "NULL::VARCHAR AS __version",
-                *extra,
-            ],
-        )
-        tables = measure(connection, f"({rows} WHERE {on_days(some, 'p.day')})", spec, Wanted(labelled=True))
+    for some in [list(days)] if spec.is_in_lake and days else _chunks(connection, spec, days):
+        tables = _labelled_tables(connection, spec, some)
         connection.register("counted", _as_table(counts_of(tables, spec.task)))
         replace_days(
             connection, table(spec, "performance_counts"), some, "SELECT * FROM counted ORDER BY day, segment, model_version"
         )
         connection.unregister("counted")
+
+
+def _labelled_tables(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: Sequence[date]) -> Tables:
+    """The days' predictions with their labels, measured where both lie."""
+    if spec.is_in_lake:
+        from monitoring_assets.engines.lake_days import accounted_log
+        from monitoring_assets.engines.lake_labels import joined_tables, labels_of
+
+        return joined_tables(accounted_log(connection, spec, days), labels_of(spec, days), Wanted(labelled=True))
+    rows = f"({labelled_log(spec, measured_columns(spec))} WHERE {on_days(days, 'p.day')})"
+    return measure(connection, rows, spec, Wanted(labelled=True))
 
 
 def read_counts(
@@ -72,8 +72,8 @@ def uncounted_days(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, fir
     """Days with stored predictions and labels that were not counted, or not all that is counted now: an earlier version measured
     them."""
     found = connection.execute(
-        f"SELECT DISTINCT day FROM {table(spec, 'labels')} WHERE day BETWEEN $first AND $last "
-        f"AND day IN (SELECT day FROM {days_held(spec, 'inference_log', 'day BETWEEN $first AND $last')}) "
+        f"SELECT day FROM {days_labelled(spec)} WHERE day BETWEEN $first AND $last "
+        f"AND day IN (SELECT day FROM {days_accepted(spec, 'inference_log', 'day BETWEEN $first AND $last')}) "
         f"AND day NOT IN (SELECT day FROM {table(spec, 'performance_counts')} WHERE day BETWEEN $first AND $last "
         "AND signed_error IS NOT NULL) ORDER BY day",
         {"first": first, "last": last},
@@ -83,7 +83,7 @@ def uncounted_days(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, fir
 
 def _chunks(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: Sequence[date]) -> Iterator[list[date]]:
     """The days in order, as many at once as hold `ROWS_AT_ONCE` rows."""
-    counted = connection.execute(f"FROM {days_held(spec, 'inference_log', on_days(days))}").fetchall()
+    counted = connection.execute(f"FROM {days_accepted(spec, 'inference_log', on_days(days))}").fetchall()
     rows, held = dict(counted), 0
     some: list[date] = []
     for day in sorted(days):

@@ -16,7 +16,7 @@ from monitoring_assets.monitor_spec import MonitorSpec
 from monitoring_assets.performance.counting import counts_of, read_counts, uncounted_days, write_counts
 from monitoring_assets.performance.counts import PerformanceCounts, pooled
 from monitoring_assets.performance.metrics import PRIMARY_METRIC, metrics_of
-from monitoring_assets.sql_text import days_held
+from monitoring_assets.sql_text import days_accepted
 from monitoring_assets.warehouse import quoted, table
 
 
@@ -69,7 +69,7 @@ def _metric(spec: MonitorSpec, parts: list[PerformanceCounts]) -> float | None:
 def _is_mature(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) -> bool:
     """Whether the labels of all the reference's days in the log count: those of its first days alone would be another metric."""
     found = connection.execute(
-        f"SELECT day FROM {days_held(spec, 'inference_log')} WHERE day BETWEEN ? AND ?",
+        f"SELECT day FROM {days_accepted(spec, 'inference_log')} WHERE day BETWEEN ? AND ?",
         [spec.reference.first_day, spec.reference.last_day],
     ).fetchall()
     days: list[date] = [day for (day,) in found]

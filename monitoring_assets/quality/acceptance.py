@@ -10,7 +10,10 @@ from typing import Literal
 
 import duckdb
 
+from monitoring_assets.measuring.day_rows import logged_rows
+from monitoring_assets.measuring.measure import Wanted
 from monitoring_assets.monitor_spec import MonitorSpec, Quality, Severity
+from monitoring_assets.quality.expectations import NONE_TOLERATED, Expectation
 from monitoring_assets.warehouse import quoted, table
 from monitoring_assets.wording import listed
 
@@ -116,12 +119,18 @@ def _refusals(
     """By day, the rule most often broken first. A reason reads 'rule: column is value'; a value may look like a column."""
     found: dict[date, list[Refusal]] = {}
     rows = connection.execute(
+        f"SELECT day, unnest(refused_columns), unnest(refused_rules) AS rule, unnest(refused_counts) AS refused "
+        f"FROM {table(spec, 'deliveries')} WHERE asset = ? AND day IN (SELECT unnest(?::DATE[])) "
+        "ORDER BY day, refused DESC, rule, 2",
+        [asset, list(days)],
+    ).fetchall()
+    rows += connection.execute(
         "SELECT day, list_max([struct_pack(length := length(name), name := name) FOR name IN ?::VARCHAR[] "
         "IF starts_with(broken, name || ' is ')]).name AS named, rule, count(*) AS refused FROM ("
         "SELECT day, split_part(reason, ': ', 1) AS rule, substr(reason, length(rule) + 3) AS broken "
         f"FROM {table(spec, 'quarantine')} WHERE asset = ? AND original IS NOT NULL AND day IN (SELECT unnest(?::DATE[]))) "
         "GROUP BY day, named, rule ORDER BY day, refused DESC, rule, named",
-        [_columns(spec, asset), asset, list(days)],
+        [_columns(spec, asset), asset, list(days) if not spec.is_in_lake else []],  # else some are kept as examples
     ).fetchall()
     for day, named, rule, refused in rows:
         found.setdefault(day, []).append(Refusal(spec.id if rule in RULES_OF_THE_ID else named, rule, refused))
@@ -149,7 +158,9 @@ def _files_not_read(
 def _missing_rows(
     connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, asset: Asset, days: Sequence[date]
 ) -> dict[date, dict[str, int]]:
-    """By day, the accepted rows without a value, per column that has some."""
+    """By day, the accepted rows without a value, per column that has some. Of labels in a lake they are not counted."""
+    if spec.is_in_lake:
+        return _missing_in_lake(connection, spec, days) if asset == "inference_log" else {}
     stored = {spec.id: "prediction_id", spec.label.column: "label"} if asset == "labels" and spec.label else None
     numeric = {name for name, kind in spec.log_columns.items() if kind == "DOUBLE" and not stored}
     names = stored or {name: name for name in spec.log_columns}
@@ -161,6 +172,14 @@ def _missing_rows(
         f"SELECT day, {counts} FROM {table(spec, asset)} WHERE day IN (SELECT unnest(?::DATE[])) GROUP BY day", [list(days)]
     ).fetchall()
     return {row[0]: {name: count for name, count in zip(names, row[1:], strict=True) if count} for row in rows}
+
+
+def _missing_in_lake(
+    connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: Sequence[date]
+) -> dict[date, dict[str, int]]:
+    rules = {place: Expectation("not_null", name, {}, NONE_TOLERATED, "") for place, name in enumerate(spec.log_columns)}
+    counted = logged_rows(connection, spec, days).tables(connection, Wanted(rules=rules))["ruled"].to_pylist()
+    return {row["day"]: {str(rule.column): n for place, rule in rules.items() if (n := row[f"m{place}"])} for row in counted}
 
 
 def _incomplete(delivered: int, refusals: Sequence[Refusal], missing: dict[str, int]) -> list[Completeness]:

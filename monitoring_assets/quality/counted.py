@@ -9,12 +9,11 @@ from typing import Any
 
 import duckdb
 
+from monitoring_assets.measuring.day_rows import logged_rows
 from monitoring_assets.monitor_spec import DeclaredExpectation, MonitorSpec
 from monitoring_assets.quality.expectations import NONE_TOLERATED, Expectation, Kind
 from monitoring_assets.quality.measurement import Measured, measure
 from monitoring_assets.quality.validation import Named, Outcome
-from monitoring_assets.sql_text import on_days
-from monitoring_assets.warehouse import table
 
 # Expectation -> the kind of rule that counts it, its arguments, and the types of columns for which both are the same.
 COUNTED: dict[str, tuple[Kind, set[str], set[str]]] = {
@@ -54,7 +53,7 @@ def counted_outcomes(
     connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, rules: dict[int, Expectation], days: Sequence[date]
 ) -> dict[tuple[date, int], Outcome]:
     """The outcome for each day that has rows and the place of each declared expectation that a rule counts."""
-    rows = f"(SELECT * FROM {table(spec, 'inference_log')} WHERE {on_days(days)})"
+    rows = logged_rows(connection, spec, days)
     places = {id(rule): place for place, rule in rules.items()}
     found = {}
     for m in measure(connection, rows, spec, list(rules.values()), days):

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 import duckdb
 import pyarrow as pa
 
+from monitoring_assets.measuring.day_rows import logged_rows
 from monitoring_assets.monitor_spec import MonitorSpec, Severity
 from monitoring_assets.quality.declared import evaluate_declared
 from monitoring_assets.quality.expectations import GX_NAMES, READABLE_SOURCE
@@ -58,7 +59,7 @@ def _evaluated(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: S
     rows = []
     for baseline_id, facts, covered in facts_in_force(connection, spec, days):
         found = [
-            *evaluate_days(connection, table(spec, "inference_log"), covered, spec, facts),
+            *evaluate_days(connection, logged_rows(connection, spec, covered), covered, spec, facts),
             *evaluate_declared(connection, spec, covered),
             *_unreadable(connection, spec, covered),
             *_age(connection, spec, covered, now),

@@ -9,11 +9,12 @@ from datetime import date
 
 import duckdb
 
+from monitoring_assets.measuring.day_rows import logged_rows
 from monitoring_assets.monitor_spec import DeclaredExpectation, MonitorSpec
 from monitoring_assets.quality.counted import counted_outcomes, rule_of
 from monitoring_assets.quality.findings import GX_SEVERITIES, Finding
 from monitoring_assets.quality.validation import Named, Outcome, outcomes, suite_as_json
-from monitoring_assets.warehouse import quoted, table
+from monitoring_assets.warehouse import quoted
 from monitoring_assets.wording import shortened
 
 
@@ -43,10 +44,12 @@ def _evaluated(
     """The library's result for each day that has rows and each expectation at these places."""
     every = named(spec)
     suite = suite_as_json("declared", [every[place] for place in places], {})
-    columns = ", ".join(_columns_read(spec, [spec.quality.expectations[place] for place in places]))
+    named_columns = _columns_read(spec, [spec.quality.expectations[place] for place in places])
+    columns = ", ".join(map(quoted, named_columns))
     found: dict[tuple[date, int], Outcome] = {}
     for day in days:
-        frame = connection.execute(f"SELECT {columns} FROM {table(spec, 'inference_log')} WHERE day = ?", [day]).df()
+        rows = logged_rows(connection, spec, [day]).relation(connection, [name for name in named_columns if name != "day"])
+        frame = connection.execute(f"SELECT {columns} FROM {rows}").df()
         if len(frame):
             judged = zip(places, outcomes(suite, frame, spec.quality.samples), strict=True)
             found |= {(day, place): outcome for place, outcome in judged}
@@ -103,5 +106,5 @@ def in_words(expectation: DeclaredExpectation) -> str:
 def _columns_read(spec: MonitorSpec, declared: Sequence[DeclaredExpectation]) -> list[str]:
     """What the expectations name; everything, where one names none or has a condition on rows."""
     if any(not e.columns or "row_condition" in e.arguments for e in declared):
-        return ["day", *map(quoted, spec.log_columns)]
-    return [quoted(name) for name in dict.fromkeys(name for e in declared for name in e.columns)]
+        return ["day", *spec.log_columns]
+    return list(dict.fromkeys(name for e in declared for name in e.columns))

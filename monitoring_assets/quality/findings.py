@@ -13,12 +13,12 @@ from typing import Any
 
 import duckdb
 
+from monitoring_assets.measuring.day_rows import Rows
 from monitoring_assets.measuring.ruled import ROW_KINDS
 from monitoring_assets.monitor_spec import MonitorSpec, Severity
 from monitoring_assets.quality.day_expectations import DayExpectation, expectations_of_days
 from monitoring_assets.quality.expectations import GX_NAMES, Kind, ReferenceFacts, expectations_of, volume_in_words
 from monitoring_assets.quality.measurement import Measured, measure
-from monitoring_assets.sql_text import on_days
 
 # How each severity is called by Great Expectations.
 GX_SEVERITIES: dict[Severity, str] = {"minor": "info", "moderate": "warning", "severe": "critical"}
@@ -46,14 +46,13 @@ class Finding:
 
 
 def evaluate_days(
-    connection: duckdb.DuckDBPyConnection, rows: str, days: Sequence[date], spec: MonitorSpec, facts: ReferenceFacts
+    connection: duckdb.DuckDBPyConnection, rows: Rows, days: Sequence[date], spec: MonitorSpec, facts: ReferenceFacts
 ) -> list[Finding]:
     """Findings of every day, the good ones too, ordered by day as `days` has them.
 
-    `rows` is a table or parenthesised query with `day` and `spec.log_columns`; its rows of other days are left alone. A day's
-    findings are the same whether it is evaluated alone or with others. A day without rows has `row_count` and `of_type`
-    findings only: shares of no rows are undefined. A rule about values that a day has none of is not judged, unless so many
-    missing ones are usual of the column.
+    Rows of other days are left alone. A day's findings are the same whether it is evaluated alone or with others. A day without
+    rows has `row_count` and `of_type` findings only: shares of no rows are undefined. A rule about values that a day has none of
+    is not judged, unless so many missing ones are usual of the column.
     """
     found = measured_days(connection, rows, days, spec, facts)
     lacking = {
@@ -70,13 +69,13 @@ def evaluate_days(
 
 
 def measured_days(
-    connection: duckdb.DuckDBPyConnection, rows: str, days: Sequence[date], spec: MonitorSpec, facts: ReferenceFacts
+    connection: duckdb.DuckDBPyConnection, rows: Rows, days: Sequence[date], spec: MonitorSpec, facts: ReferenceFacts
 ) -> list[tuple[Measured, list[DayExpectation]]]:
     """What each day shows of each rule, and the expectations that the rule is on that day, the mildest first."""
     expectations = expectations_of(spec, facts)
     # Over all rules a sound day is found fault with at this rate; the rules of types are never broken by chance.
     rate = spec.quality.false_alarm_rate / max(sum(e.kind != "of_type" for e in expectations), 1)
-    measured = list(measure(connection, f"(SELECT * FROM {rows} WHERE {on_days(days)})", spec, expectations, days))
+    measured = list(measure(connection, rows.on(days), spec, expectations, days))
     return list(zip(measured, expectations_of_days(measured, spec, rate), strict=True))
 
 

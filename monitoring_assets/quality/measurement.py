@@ -14,8 +14,8 @@ from zoneinfo import ZoneInfo
 
 import duckdb
 
+from monitoring_assets.measuring.day_rows import Rows
 from monitoring_assets.measuring.measure import Tables, Wanted
-from monitoring_assets.measuring.measure import measure as measured_tables
 from monitoring_assets.measuring.ruled import PAIR_SUMS, VALUE_KINDS, correlation
 from monitoring_assets.monitor_spec import MonitorSpec
 from monitoring_assets.quality.expectations import Expectation
@@ -42,19 +42,23 @@ class Measured:
 
 
 def measure(
-    connection: duckdb.DuckDBPyConnection, rows: str, spec: MonitorSpec, expectations: Sequence[Expectation], days: Sequence[date]
+    connection: duckdb.DuckDBPyConnection,
+    rows: Rows,
+    spec: MonitorSpec,
+    expectations: Sequence[Expectation],
+    days: Sequence[date],
 ) -> Iterator[Measured]:
-    """Measure days of a relation, which holds `day` and the log's columns, ordered by day and expectation.
+    """Measure rows of these days, ordered by day and expectation.
 
     A day without rows is measured for `row_count` and `of_type` only. Of an absent column only its type can be measured, of one
     of another type than declared only that and what is missing; of no values, or of a pair with a constant one, nothing.
     """
-    types = {row[0]: row[1] for row in connection.execute(f"DESCRIBE SELECT * FROM {rows}").fetchall()}
+    types = rows.types(connection)
     wrong = {
         column: types.get(column, "absent") for column, kind in spec.log_columns.items() if not _fits(types.get(column), kind)
     }
     comparable = {place: e for place, e in enumerate(expectations) if _is_comparable(e, types, wrong)}
-    tables = measured_tables(connection, rows, spec, Wanted(rules=comparable))
+    tables = rows.tables(connection, Wanted(rules=comparable))
     counted, samples = _values(spec, comparable, tables), _samples(spec, comparable, tables)
     for day in dict.fromkeys(days):
         found = counted.get(day, {})

@@ -11,6 +11,7 @@ import duckdb
 import pandas as pd
 
 from monitoring_assets.errors import NothingToExpect
+from monitoring_assets.measuring.day_rows import logged_rows
 from monitoring_assets.monitor_spec import MonitorSpec
 from monitoring_assets.quality.declared import named
 from monitoring_assets.quality.expectations import Expectation
@@ -18,8 +19,7 @@ from monitoring_assets.quality.facts import facts_in_force
 from monitoring_assets.quality.findings import GX_SEVERITIES, measured_days
 from monitoring_assets.quality.validation import Named, Outcome, outcomes, suite_as_json
 from monitoring_assets.row_storage.kept_rows import read_rows_of
-from monitoring_assets.sql_text import days_held
-from monitoring_assets.warehouse import quoted, table
+from monitoring_assets.sql_text import days_accepted
 from monitoring_assets.wording import printable, shortened
 
 
@@ -31,7 +31,7 @@ def day_suite(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, day: dat
     NothingToExpect
         When no row of the day is stored: without its rows the arguments are not known.
     """
-    log, held = table(spec, "inference_log"), days_held(spec, "inference_log")
+    held = days_accepted(spec)
     rows, chosen = connection.execute(
         f"SELECT sum(row_count), any_value(day) FROM {held} WHERE day = coalesce(?, (SELECT max(day) FROM {held}))", [day]
     ).fetchall()[0]
@@ -44,7 +44,7 @@ def day_suite(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, day: dat
     ((baseline_id, facts, _),) = facts_in_force(connection, spec, [chosen])
     expected = [
         Named(each.type, each.kwargs, GX_SEVERITIES[each.severity], _notes(measured.expectation, each.severity))
-        for measured, expectations in measured_days(connection, log, [chosen], spec, facts)
+        for measured, expectations in measured_days(connection, logged_rows(connection, spec, [chosen]), [chosen], spec, facts)
         for each in expectations
     ]
     meta = {"monitor": spec.name, "day": str(chosen), "rows": rows, "baseline_id": baseline_id}
@@ -59,8 +59,7 @@ def day_frame(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, day: dat
     """The day's rows of `inference_log` as a frame, times in the monitor's time zone."""
     read_rows_of(connection, [day])
     connection.execute(f"SET TimeZone = '{spec.time_zone}'")
-    columns = ", ".join(["day", *map(quoted, spec.log_columns)])
-    return connection.execute(f"SELECT {columns} FROM {table(spec, 'inference_log')} WHERE day = ?", [day]).df()
+    return connection.execute(f"FROM {logged_rows(connection, spec, [day]).relation(connection, list(spec.log_columns))}").df()
 
 
 def run_suite(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, suite: dict[str, Any]) -> list[Outcome]:

@@ -11,7 +11,7 @@ from datetime import date, timedelta
 import duckdb
 
 from monitoring_assets.monitor_spec import MonitorSpec
-from monitoring_assets.sql_text import days_held
+from monitoring_assets.sql_text import days_accepted, days_held
 from monitoring_assets.warehouse import delete_days, newest_day, table, transaction
 
 RAW_TABLES = ("inference_log", "daily_sample", "quarantine")
@@ -36,7 +36,7 @@ def forget_rows(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, spared
         return Forgotten((), 0)
     held = " UNION ".join(f"SELECT day FROM {days_held(spec, name)} WHERE day < $first" for name in RAW_TABLES)
     done = " INTERSECT ".join(f"SELECT day FROM {table(spec, name)}" for name in ("daily_profile", "drift_scores"))
-    pending = f"SELECT day FROM {days_held(spec, 'inference_log')} WHERE day NOT IN ({done})"
+    pending = f"SELECT day FROM {days_accepted(spec)} WHERE day NOT IN ({done})"
     found = connection.execute(
         f"SELECT day FROM ({held}) WHERE day NOT IN ({pending}) AND day NOT IN (SELECT unnest($spared::DATE[])) ORDER BY day",
         {"first": first_kept, "spared": list(spared)},

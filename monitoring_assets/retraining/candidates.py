@@ -28,7 +28,7 @@ from monitoring_assets.retraining.lost_models import require_registry_of_the_cha
 from monitoring_assets.retraining.registry import CHALLENGER, PREVIOUS, RegisteredVersion, Registry
 from monitoring_assets.retraining.training import Candidate, load_trainer, predict, train_candidate
 from monitoring_assets.row_storage.kept_rows import read_rows_of
-from monitoring_assets.sql_text import days_held, on_days
+from monitoring_assets.sql_text import days_accepted, on_days
 from monitoring_assets.warehouse import AnyWarehouse, newest_day, quoted, table, transaction
 
 
@@ -185,7 +185,7 @@ def _newest_labelled_day(connection: duckdb.DuckDBPyConnection, spec: MonitorSpe
     """The newest day whose labels are mature and of which a stored prediction has one."""
     labelled = connection.execute(
         f"SELECT DISTINCT day FROM {table(spec, 'labels')} WHERE label IS NOT NULL AND day IN (SELECT unnest(?::DATE[])) "
-        f"AND day IN (SELECT day FROM {days_held(spec, 'inference_log')}) ORDER BY day DESC",
+        f"AND day IN (SELECT day FROM {days_accepted(spec, 'inference_log')}) ORDER BY day DESC",
         [days_with_mature_labels(connection, spec)],
     ).fetchall()
     for (day,) in labelled:
@@ -216,14 +216,14 @@ def labelled_features(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, 
     mature = on_days((day for day in days_with_mature_labels(connection, spec) if first <= day <= last), "l.day")
     columns = [*(f"p.{quoted(name)}" for name in spec.features), f"p.{quoted(spec.id)} AS __id"]
     log = f"{labelled_log(spec, columns)} WHERE l.label IS NOT NULL AND {mature}"
-    starts = connection.execute(f"SELECT min(day) FROM {days_held(spec, 'inference_log')}").fetchone()
+    starts = connection.execute(f"SELECT min(day) FROM {days_accepted(spec, 'inference_log')}").fetchone()
     reaches_back = starts is None or starts[0] is None or first < starts[0]
     if reaches_back and spec.reference.path and spec.label and stage_reference(connection, spec).has_label:
         weight = f"p.{quoted(spec.sampling_weight)}" if spec.sampling_weight else "1.0"
         log += (
             f" UNION ALL SELECT p.day, {', '.join(columns)}, {weight}, p.{quoted(spec.label.column)} "
             f"FROM {REFERENCE_ROWS} p WHERE p.{quoted(spec.label.column)} IS NOT NULL "
-            f"AND p.day NOT IN (SELECT day FROM {days_held(spec, 'inference_log')})"
+            f"AND p.day NOT IN (SELECT day FROM {days_accepted(spec, 'inference_log')})"
         )
     return connection.execute(
         f"SELECT * EXCLUDE (__id) FROM ({log}) WHERE day BETWEEN ? AND ? ORDER BY day, __id", [first, last]

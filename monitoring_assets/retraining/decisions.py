@@ -10,7 +10,7 @@ from monitoring_assets.monitor_spec import SEVERITIES, MonitorSpec, Severity
 from monitoring_assets.performance.verdicts import current_standing
 from monitoring_assets.retraining.gate import Verdict
 from monitoring_assets.retraining.policy import Decision, Evidence
-from monitoring_assets.sql_text import days_held
+from monitoring_assets.sql_text import days_accepted, days_labelled
 from monitoring_assets.warehouse import table
 from monitoring_assets.wording import listed
 
@@ -39,9 +39,7 @@ def gather_evidence(
     ((baseline, _),) = baselines_in_force(connection, spec, [day or spec.start_day])
     drift = _worst_severities(connection, spec, day)
     state = current_standing(connection, spec, baseline)
-    labelled = (
-        f"FROM {table(spec, 'labels')} WHERE label IS NOT NULL AND day IN (SELECT day FROM {days_held(spec, 'inference_log')})"
-    )
+    labelled = f"FROM {days_labelled(spec)} WHERE known > 0 AND day IN (SELECT day FROM {days_accepted(spec)})"
     decided = f"FROM {table(spec, 'retrain_decisions')}"
     broken, unjudged = window_quality(connection, spec, day)
     return Evidence(
@@ -57,7 +55,7 @@ def gather_evidence(
         fall=state.fall,
         metric_rows=state.labelled_rows,
         unjudged_metric=state.reason if state.severity is None else None,
-        untrained_rows=_one(connection, f"SELECT count(*) {labelled} AND day > ?", baseline.last_day) or 0,
+        untrained_rows=_one(connection, f"SELECT sum(known)::BIGINT {labelled} AND day > ?", baseline.last_day) or 0,
         newest_labelled_day=_one(connection, f"SELECT max(day) {labelled}"),
         last_retrain_day=_one(connection, f"SELECT max(day) {decided} WHERE verdict IS NOT NULL"),
         newest_decided_day=_one(connection, f"SELECT max(day) {decided}"),
@@ -78,7 +76,7 @@ def window_quality(
     not been judged. A day without rows, or whose new file could not be read, moves no window."""
     if day is None:
         return {}, ()
-    log, quality = days_held(spec, "inference_log"), table(spec, "quality")
+    log, quality = days_accepted(spec, "inference_log"), table(spec, "quality")
     within = f"day BETWEEN '{day}'::DATE - {spec.retrain_window_days - 1} AND '{day}'::DATE"
     found = connection.execute(
         f"SELECT day, kind, column_name, expectation, unexpected_percent FROM {quality} WHERE {within} AND severity = 'severe' "
@@ -131,7 +129,7 @@ def store_verdict(
     target = table(spec, "retrain_decisions")
     connection.execute(
         f"INSERT INTO {target} BY NAME SELECT ?::VARCHAR AS decision_id, "
-        f"(SELECT max(day) FROM {days_held(spec, 'inference_log')}) AS day, true AS retrain, 'asked for by hand' AS reason "
+        f"(SELECT max(day) FROM {days_accepted(spec, 'inference_log')}) AS day, true AS retrain, 'asked for by hand' AS reason "
         f"WHERE NOT EXISTS (SELECT 1 FROM {target} WHERE decision_id = ?)",
         [decision_id, decision_id],
     )

@@ -1,19 +1,26 @@
 """Laws of rows that Spark measures where they lie: every table is the one that DuckDB makes of the same rows."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import pandas as pd
 import pytest
 
 from monitoring_assets.drift.daily_scores import score_history
-from monitoring_assets.ingestion.day_delivery import read_log
+from monitoring_assets.errors import RowsChanged, SourceUnreadable
+from monitoring_assets.ingestion.day_delivery import read_labels, read_log
 from monitoring_assets.ingestion.delivery import Delivery
 from monitoring_assets.ingestion.serving import measure_serving
 from monitoring_assets.measuring.daily_profiles import profile_days
 from monitoring_assets.monitor_spec import MonitorSpec
+from monitoring_assets.performance.windows import write_performance
+from monitoring_assets.quality.acceptance import acceptances
+from monitoring_assets.quality.daily_findings import daily_findings
+from monitoring_assets.warehouse import transaction
 from monitoring_assets_tests.engines.lake_monitor import (
     DAYS,
     SERVING,
@@ -29,6 +36,8 @@ from monitoring_assets_tests.example_monitor import (
     example_warehouse,
     reference_baseline,
     warehouse_of,
+    write_file,
+    write_labels,
     write_reference,
 )
 
@@ -89,6 +98,68 @@ def test_rows_are_accounted_for_alike_and_none_is_stored(tmp_path: Path) -> None
         assert one.execute("SELECT sources FROM example.deliveries ORDER BY day").fetchall() == [
             ([f"{table} ({day})"],) for day in DAYS
         ]
+
+
+def judged(home: Path, spec: MonitorSpec) -> tuple[Any, ...]:
+    """What checks and labels say of the days, and all that they store."""
+    with example_warehouse(home, spec) as connection:
+        reference_baseline(connection, spec)
+        delivered(connection, spec)
+        found = [list(acceptances(connection, spec, "inference_log", DAYS)), daily_findings(connection, spec, DAYS)]
+    with read_labels(spec, DAYS, lambda: example_warehouse(home, spec)) as labels, example_warehouse(home, spec) as connection:
+        found.append([replace(each, new_columns=()) for each in labels.store(connection)])
+        with transaction(connection):
+            write_performance(connection, spec, DAYS)
+        refused = "SELECT day, asset, reason, original FROM example.quarantine ORDER BY ALL"
+        stored = contents(connection, spec, "quality", "performance_counts", "performance")
+        return found, connection.execute(refused).fetchall(), stored
+
+
+def test_checks_labels_and_performance_are_those_of_duckdb(tmp_path: Path) -> None:
+    write_reference(tmp_path, rows=300)
+    write_days(tmp_path)
+    for day in DAYS:
+        labels = write_labels(tmp_path, day, 900).assign(late=lambda some: some["late"].astype(str))
+        labels.loc[3:9, "late"] = "perhaps"
+        labels.loc[20:29, "id"] = [f"nobody-{place}" for place in range(10)]
+        again = pd.concat([labels, labels.iloc[40:60], labels.iloc[15:25].assign(late="1")], ignore_index=True)
+        write_both(tmp_path, day, again.sample(frac=1, random_state=4), "labels", "lake_labels")
+    declared = [{"type": "expect_column_mean_to_be_between", "column": "items", "min_value": 0, "max_value": 5}]
+    declared.append({"type": "expect_column_values_to_not_be_null", "column": "country", "mostly": 0.99})
+    lake, files = both(tmp_path, quality={"expectations": declared})
+    found, expected = judged(tmp_path / "lake_home", lake), judged(tmp_path / "files_home", files)
+    for one, other in zip(found, expected, strict=True):
+        assert one == other
+
+
+def test_rows_that_changed_since_they_were_counted_are_not_measured(tmp_path: Path) -> None:
+    write_reference(tmp_path, rows=300)
+    write_both(tmp_path, DAYS[0], delivered_day(DAYS[0], 60))
+    lake, _ = both(tmp_path)
+    with example_warehouse(tmp_path / "lake_home", lake) as connection:
+        reference_baseline(connection, lake)
+        counted = delivered(connection, lake, DAYS[:1])[0].accepted_rows
+        write_file(
+            tmp_path / "lake" / f"day={DAYS[0]}" / "late.parquet", delivered_day(DAYS[0], 9).assign(id=lambda f: "late" + f["id"])
+        )
+        with pytest.raises(RowsChanged, match=f"{counted} were when example/inference_log of the day was materialised"):
+            profile_days(connection, lake, DAYS[:1])
+        assert contents(connection, lake, "daily_profile") == {"daily_profile": []}
+
+
+def test_a_table_that_cannot_be_measured_says_why(tmp_path: Path) -> None:
+    for table, said in (("no.such_table", "knows no such table"), (f"parquet.`{tmp_path / 'none'}`", "knows no such table")):
+        spec = lake_spec(tmp_path, log={"table": table})
+        with pytest.raises(SourceUnreadable, match=said), read_log(spec, DAYS[:1]):
+            pass
+    write_both(tmp_path, DAYS[0], delivered_day(DAYS[0], 60))
+    for log, said in (
+        ({"day_column": "ds"}, "column 'ds' is not in the table; .* `day_column` names the column that says a row's day"),
+        ({"day_column": "took"}, "the day column 'took' holds double; a date or its text .* was expected"),
+    ):
+        spec = lake_spec(tmp_path, log={"table": f"parquet.`{tmp_path / 'lake'}`"} | log)
+        with pytest.raises(SourceUnreadable, match=said), read_log(spec, DAYS[:1]):
+            pass
 
 
 def test_a_day_that_is_read_again_is_replaced_and_a_day_without_rows_is_empty(tmp_path: Path) -> None:

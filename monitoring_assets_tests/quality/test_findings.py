@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from scipy.stats import binom, binomtest
 
+from monitoring_assets.measuring.day_rows import StoredRows
 from monitoring_assets.measuring.histograms import Histogram
 from monitoring_assets.monitor_spec import MonitorSpec
 from monitoring_assets.quality.day_expectations import least_share
@@ -58,7 +59,7 @@ def evaluate(
         rows = list(frame[list(declared)].itertuples(index=False, name=None))
         if rows:
             connection.executemany(f"INSERT INTO log VALUES ({', '.join('?' * len(declared))})", rows)
-        return evaluate_days(connection, "log", days, spec, facts)
+        return evaluate_days(connection, StoredRows(spec, "log"), days, spec, facts)
 
 
 def found(findings: list[Finding], check: str, column: str | None, day: date = FIRST) -> Finding:

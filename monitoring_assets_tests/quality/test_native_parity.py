@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given, settings
 
 from monitoring_assets.errors import NothingToExpect
+from monitoring_assets.measuring.day_rows import StoredRows
 from monitoring_assets.monitor_spec import MonitorSpec
 from monitoring_assets.quality.counted import rule_of
 from monitoring_assets.quality.declared import evaluate_declared, named
@@ -92,7 +93,11 @@ def as_text(value: Any) -> str:
 def test_each_kind_of_rule_is_found_broken_by_the_same_values_natively(connection, rows) -> None:
     stored(connection, SPEC, rows)
     log = table(SPEC, "inference_log")
-    ours = [(measured, each) for measured, of_day in measured_days(connection, log, [FIRST], SPEC, FACTS) for each in of_day]
+    ours = [
+        (measured, each)
+        for measured, of_day in measured_days(connection, StoredRows(SPEC, log), [FIRST], SPEC, FACTS)
+        for each in of_day
+    ]
     suite = suite_as_json("day", [Named(each.type, each.kwargs) for _, each in ours], {})
     native = outcomes(suite, day_frame(connection, SPEC, FIRST), samples=1000)
     for (measured, each), outcome in zip(ours, native, strict=True):
@@ -166,7 +171,7 @@ def test_whole_day_rules_fail_natively_when_they_fail_here(connection, correlati
     log = table(SPEC, "inference_log")
     ours = [
         each
-        for measured, of_day in measured_days(connection, log, [FIRST], SPEC, FACTS)
+        for measured, of_day in measured_days(connection, StoredRows(SPEC, log), [FIRST], SPEC, FACTS)
         for each in of_day
         if measured.expectation.kind in ("correlated", "fresh", "prediction_varies")
     ]
@@ -183,7 +188,7 @@ def test_a_column_of_another_type_fails_natively_too(connection, column: str, fo
     connection.execute(f"ALTER TABLE {table(SPEC, 'inference_log')} ALTER {quoted(column)} TYPE {found}")
     (finding,) = [
         f
-        for f in evaluate_days(connection, table(SPEC, "inference_log"), [FIRST], SPEC, FACTS)
+        for f in evaluate_days(connection, StoredRows(SPEC, table(SPEC, "inference_log")), [FIRST], SPEC, FACTS)
         if (f.check, f.column) == ("of_type", column)
     ]
     (native,) = outcomes(
