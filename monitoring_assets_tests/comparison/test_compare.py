@@ -90,6 +90,19 @@ def test_a_hundred_thousand_shuffled_rows_are_quiet() -> None:
 
 
 @pytest.mark.slow
+def test_thousands_of_rare_categories_are_quiet_in_tables_of_unequal_size() -> None:
+    """At the rate of one column of fifty. When every category of the smaller table had a bin of its own, but only those of a fifth of
+    the larger, one of these 8 pairs alarmed, and half of those with fifty columns."""
+    alarming = []
+    for seed in range(8):
+        random = np.random.default_rng(seed)
+        before, now = (pd.DataFrame({"c": random.zipf(1.5, rows).clip(0, 3_000).astype(str)}) for rows in (100_000, 10_000))
+        found = compare(before, now, false_alarm_rate=0.002)
+        alarming += [seed] if found["drifted"].any() else []
+    assert not alarming
+
+
+@pytest.mark.slow
 def test_the_stated_rate_holds_where_it_can_be_counted() -> None:
     """A tenth of comparisons may alarm; far fewer do, for scores of one column alarm together."""
     rates = [
