@@ -1,1 +1,1 @@
-"""Two tables without Dagster: has the second drifted (`drift`, `compare`), and how good is the model on it (`performance`, `estimate`)?"""
+"""Two tables without Dagster: has the second drifted (`compare`), and how good is the model on it (`estimate`, `realised`)?"""

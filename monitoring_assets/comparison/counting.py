@@ -144,8 +144,8 @@ def _on_bins(
     """Counted on bins fitted to both sides: bins that only the reference has shaped would know its luck.
 
     Which categories keep their names is decided by equal shares of both sides' rows. Were they those of all of 10,000 rows and of
-    a fifth of 100,000, each rare one of the smaller side would have a bin and few of the larger: 4 of 12 quiet pairs with a column
-    of 3,000 categories then alarm.
+    a fifth of 100,000, each rare one of the smaller side would have a bin and few of the larger: 4 of 12 quiet pairs with a
+    column of 3,000 categories then alarm.
     """
     kinds = _kinds(columns)
     shares = [FIT_ROWS / side.rows if side.rows > 2 * FIT_ROWS else 1.0 for side in sides]

@@ -91,8 +91,8 @@ def test_a_hundred_thousand_shuffled_rows_are_quiet() -> None:
 
 @pytest.mark.slow
 def test_thousands_of_rare_categories_are_quiet_in_tables_of_unequal_size() -> None:
-    """At the rate of one column of fifty. When every category of the smaller table had a bin of its own, but only those of a fifth of
-    the larger, one of these 8 pairs alarmed, and half of those with fifty columns."""
+    """At the rate of one column of fifty. When every category of the smaller table had a bin of its own, but only a fifth of
+    the larger's, one of these 8 pairs alarmed, and half of those with fifty columns."""
     alarming = []
     for seed in range(8):
         random = np.random.default_rng(seed)
