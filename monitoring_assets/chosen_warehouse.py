@@ -37,6 +37,12 @@ def warehouse_file(monitor: str) -> Path:
     return Path("warehouses", monitor, "warehouse.duckdb") if _setting() == FILE_PER_MONITOR else Path("warehouse.duckdb")
 
 
+def warehouse_pool() -> str | None:
+    """The pool of the steps that hold the file of all monitors. With a limit of 1, a step that has to wait says so in the UI;
+    without one it waits for the file, and says so in its log. A file of one monitor, and a database, are hardly waited for."""
+    return "monitoring_assets/warehouse" if warehouse_kind() == "duckdb" and _setting() != FILE_PER_MONITOR else None
+
+
 def all_warehouses(folder: Path) -> list[AnyWarehouse]:
     """All that hold results of this deployment."""
     if _setting() != FILE_PER_MONITOR:

@@ -17,6 +17,7 @@ import dagster as dg
 import duckdb
 from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationTargetMaterializationData
 
+from monitoring_assets.chosen_warehouse import warehouse_pool
 from monitoring_assets.monitor_spec import MonitorSpec, Severity, worst
 from monitoring_assets.orchestration.daily_work import work_on
 from monitoring_assets.orchestration.event_batches import stored_together
@@ -94,7 +95,7 @@ def _daily_checks(
         for name, description in described.items()
     ]
 
-    @dg.multi_asset_check(name=f"{spec.name}_{topic}_checks", specs=specs)
+    @dg.multi_asset_check(name=f"{spec.name}_{topic}_checks", specs=specs, pool=warehouse_pool())
     def daily_checks(context: dg.AssetCheckExecutionContext, monitoring_home: MonitoringHome) -> Iterator[dg.AssetCheckResult]:
         days = days_of(context.op_execution_context.partition_keys)
         scope = work_on(spec, days, "quality") if topic == "quality" else None  # the other checks only read

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from monitoring_assets.chosen_warehouse import warehouse_kind
+from monitoring_assets.chosen_warehouse import warehouse_kind, warehouse_pool
 from monitoring_assets.errors import SourceUnreadable
 from monitoring_assets.monitor_spec import MonitorSpec, Source
 from monitoring_assets.orchestration.daily_work import daily_work, work_on
@@ -60,6 +60,7 @@ def _daily(
         owners=spec.owners,
         kinds={warehouse_kind()},
         tags=ASSET_TAG,
+        pool=warehouse_pool(),
         metadata=table_metadata(spec, name),
         freshness_policy=FRESHNESS,
     )

@@ -1,8 +1,8 @@
 """One sensor per kind for all monitors of a code location, whether it has one or a thousand.
 
-A tick gives each monitor that has news its turn, and some others as well, in rotation; it stops after `TICK_SECONDS`, and the
-next goes on from there. What a turn keeps (its cursor) is the monitor's own. A monitor whose turn fails is logged, and harms no
-other.
+A tick gives each monitor that has news its turn, and some others as well, in rotation; it stops after `TICK_SECONDS`, or when it
+has asked for enough, and the next goes on from there. What a turn keeps (its cursor) is the monitor's own. A monitor whose turn
+fails is logged, and harms no other.
 What is done in a turn is in `arrivals.py`, `nightly.py` and `sensors.py`.
 """
 
@@ -28,6 +28,8 @@ CHECK_EVERY = "MONITORING_ASSETS_CHECK_EVERY_SECONDS"
 PATIENCE_SECONDS, TICK_SECONDS = 20.0, 25.0
 # Turns a tick for monitors without news, and seconds they may take: a few monitors each have a turn every tick.
 OTHERS_A_TICK, OTHERS_SECONDS = 20, 1.0
+# Requests a tick, after which it ends: for each of them Dagster's daemon stores some 16 planned events, one by one.
+REQUESTS_A_TICK = 60
 # Runs that changed so shortly before the last tick may come from a host whose clock is behind.
 OVERLAP = timedelta(minutes=2)
 
@@ -186,11 +188,11 @@ def _answers(
     turns: Mapping[str, Turn], kept: Kept, answer: Answer, has_news: Callable[[Turn], bool], log: logging.Logger
 ) -> Iterator[tuple[Turn, dg.SensorResult]]:
     """This tick's turns in rotation, each with its answer. The next tick begins after the last of them."""
-    until, others, seconds = time.monotonic() + TICK_SECONDS, 0, 0.0
+    until, others, seconds, asked = time.monotonic() + TICK_SECONDS, 0, 0.0, 0
     order = [name for name in turns if name >= kept.next] + [name for name in turns if name < kept.next]
     for place, name in enumerate(order):
         turn, begun = turns[name], time.monotonic()
-        if begun > until:
+        if begun > until or asked >= REQUESTS_A_TICK:
             kept.next = name
             return
         has_waited = True
@@ -211,6 +213,7 @@ def _answers(
             result = dg.SensorResult(skip_reason=f"failed, {type(error).__name__}: {error}")
         if has_waited:
             seconds += time.monotonic() - begun
+        asked += len(result.run_requests or ())
         yield turn, result
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationTargetMaterializationData
 
-from monitoring_assets.chosen_warehouse import warehouse_kind
+from monitoring_assets.chosen_warehouse import warehouse_kind, warehouse_pool
 from monitoring_assets.monitor_spec import MonitorSpec
 from monitoring_assets.orchestration.metadata import ASSET_TAG, as_list, as_table, declared_monitor, numbers, table_metadata
 from monitoring_assets.orchestration.resources import MonitoringHome, errors_for_dagster
@@ -47,6 +47,7 @@ def _reference_baseline(spec: MonitorSpec) -> dg.AssetsDefinition:
         owners=spec.owners,
         kinds={warehouse_kind()},
         tags=ASSET_TAG,
+        pool=warehouse_pool(),
         metadata=table_metadata(spec, "baselines") | declared_monitor(spec),
         check_specs=[
             dg.AssetCheckSpec(

@@ -19,6 +19,7 @@ import pytest
 from monitoring_assets.ingestion.arrivals import note_read
 from monitoring_assets.ingestion.present_files import find_files
 from monitoring_assets.monitor_spec import days_between
+from monitoring_assets.orchestration import every_monitor
 from monitoring_assets.orchestration.arrivals import ATTEMPTS, REOPENED_TAG, RUNS_PER_TICK, is_watched
 from monitoring_assets.orchestration.daily_assets import DAILY_ASSETS, LABEL_ASSETS
 from monitoring_assets.orchestration.shared_runs import RANGE_END, RANGE_START
@@ -230,6 +231,16 @@ def test_a_damaged_file_is_tried_once_until_it_changes(monitor: DagsterMonitor) 
     write_day(monitor.home, DAYS[0], 7)
     assert until_quiet(monitor) == [("daily", "03-10", "03-10")]
     assert monitor.rows("SELECT accepted_rows FROM example.deliveries") == [(7,)]
+
+
+def test_a_listing_serves_no_later_turn_than_its_own(monitor: DagsterMonitor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Listed in a tick in which nothing was new, a monitor has a turn in the next because of a run: with the files there now."""
+    assert monitor.tick(SENSOR).skip_message == NOTHING_NEW
+    monkeypatch.setattr(every_monitor, "OTHERS_A_TICK", 0)
+    assert monitor.tick(SENSOR).skip_message == "no monitor has news"
+    write_day(monitor.home, DAYS[0])
+    monitor.run_of(["reference_baseline"], {}, dg.DagsterRunStatus.STARTED)
+    assert asked(monitor.tick(SENSOR).run_requests) == [("daily", "03-10", "03-10")]
 
 
 def test_a_run_that_fails_is_asked_for_again_with_its_own_key_a_few_times(monitor: DagsterMonitor) -> None:

@@ -178,6 +178,21 @@ def test_a_tick_ends_in_time_and_the_next_goes_on(
     assert second[0] == "m02"
 
 
+def test_a_tick_asks_for_so_much_and_the_next_goes_on(
+    repository: dg.RepositoryDefinition, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(every_monitor, "REQUESTS_A_TICK", 20)
+
+    def answer(turn: Turn) -> dg.SensorResult:
+        key = dg.AssetKey([turn.spec.name, "drift_scores"])
+        return dg.SensorResult(run_requests=[dg.RunRequest(run_key=turn.spec.name, asset_selection=[key])])
+
+    ticks = Ticks(repository, instance, answer, lambda turn: True)
+    turns = [ticks.tick()[0] for _ in range(3)]
+    assert [len(of_tick) for of_tick in turns] == [20] * 3
+    assert {name for of_tick in turns for name in of_tick} == {f"m{number:02}" for number in range(MANY)} - {"m07"}
+
+
 def test_runs_of_several_monitors_are_asked_for_at_once_each_in_one_process(
     repository: dg.RepositoryDefinition, instance: dg.DagsterInstance
 ) -> None:
