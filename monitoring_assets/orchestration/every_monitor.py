@@ -112,7 +112,7 @@ def sensor_of_every_monitor(
         kept.ticked = now.timestamp()
         kept.cursors = {name: cursor for name, cursor in kept.cursors.items() if name in turns}
         run_config = _in_process(repository) if requests else {}
-        runs = shared_runs(context.instance, requests)
+        runs = shared_runs(context.instance, requests, len(specs))
         return dg.SensorResult(
             run_requests=[run.with_replaced_attrs(run_config=run_config) for run in runs],
             skip_reason=None if runs else "; ".join(notes) or "no monitor has news",

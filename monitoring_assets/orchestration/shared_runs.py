@@ -15,8 +15,10 @@ RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_p
 PART_TAG = "monitoring_assets.part/"
 # On a request that is to have a run of its own.
 ALONE_TAG = "monitoring_assets/alone"
-# Up to so many runs at once for the same days, each of one monitor; of more, so many with at least as many monitors each.
-RUNS_AT_ONCE, MONITORS_A_RUN = 4, 25
+# A code location of so many monitors has a run for each, which is easier to read.
+MONITORS_WITH_RUNS_OF_THEIR_OWN = 10
+# In a larger one so many share a run; of more, so many runs share them.
+MONITORS_A_RUN, RUNS_AT_ONCE = 50, 4
 
 
 def earlier_run(instance: dg.DagsterInstance, monitor: str, key: str) -> dg.DagsterRun | None:
@@ -24,8 +26,9 @@ def earlier_run(instance: dg.DagsterInstance, monitor: str, key: str) -> dg.Dags
     return next(iter(instance.get_runs(dg.RunsFilter(tags={PART_TAG + monitor: key}), limit=1)), None)
 
 
-def shared_runs(instance: dg.DagsterInstance, requests: Sequence[dg.RunRequest]) -> list[dg.RunRequest]:
-    """Requests of single monitors as those of runs. The work on days that was started before is left out; any other is as it was.
+def shared_runs(instance: dg.DagsterInstance, requests: Sequence[dg.RunRequest], monitors: int) -> list[dg.RunRequest]:
+    """Requests of some of so many monitors as those of runs. The work on days that was started before is left out; any other is
+    as it was.
 
     Examples
     --------
@@ -33,9 +36,9 @@ def shared_runs(instance: dg.DagsterInstance, requests: Sequence[dg.RunRequest])
     ...     return dg.RunRequest(monitor, tags={RANGE_START: "2026-03-02", RANGE_END: "2026-03-02"},
     ...                          asset_selection=[dg.AssetKey([monitor, "inference_log"])])
     >>> with dg.DagsterInstance.ephemeral() as instance:
-    ...     runs = [shared_runs(instance, [request(f"m{number}") for number in range(monitors)]) for monitors in (4, 60, 200)]
+    ...     runs = [shared_runs(instance, [request(f"m{number}") for number in range(due)], 1000) for due in (4, 60, 400)]
     >>> [[len(run.asset_selection) for run in asked] for asked in runs]
-    [[1, 1, 1, 1], [20, 20, 20], [50, 50, 50, 50]]
+    [[4], [30, 30], [100, 100, 100, 100]]
     """
     alone: list[dg.RunRequest] = []
     alike: dict[object, list[dg.RunRequest]] = {}
@@ -46,7 +49,7 @@ def shared_runs(instance: dg.DagsterInstance, requests: Sequence[dg.RunRequest])
         earlier = earlier_run(instance, _monitor(request), str(request.run_key))
         if earlier is not None and earlier.status != dg.DagsterRunStatus.NOT_STARTED:  # which a crash may leave behind
             continue
-        if ALONE_TAG in request.tags:
+        if ALONE_TAG in request.tags or monitors <= MONITORS_WITH_RUNS_OF_THEIR_OWN:
             alone.append(_run_of([request]))
         else:
             assets = frozenset(key.path[-1] for key in request.asset_selection)
@@ -55,7 +58,7 @@ def shared_runs(instance: dg.DagsterInstance, requests: Sequence[dg.RunRequest])
 
 
 def _parts(group: Sequence[dg.RunRequest]) -> list[Sequence[dg.RunRequest]]:
-    runs = len(group) if len(group) <= RUNS_AT_ONCE else min(RUNS_AT_ONCE, -(-len(group) // MONITORS_A_RUN))
+    runs = min(RUNS_AT_ONCE, -(-len(group) // MONITORS_A_RUN))
     return [group[place::runs] for place in range(runs)]
 
 

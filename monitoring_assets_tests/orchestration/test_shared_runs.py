@@ -9,14 +9,24 @@ import pytest
 
 from monitoring_assets.chosen_warehouse import FILE_PER_MONITOR, SETTING
 from monitoring_assets.components.model_monitor import build_monitor
+from monitoring_assets.orchestration import shared_runs as shared_runs_module
 from monitoring_assets.orchestration.daily_assets import DAILY_ASSETS
 from monitoring_assets.orchestration.resources import MonitoringHome
-from monitoring_assets.orchestration.shared_runs import ALONE_TAG, PART_TAG, RANGE_END, RANGE_START, RUNS_AT_ONCE, shared_runs
+from monitoring_assets.orchestration.shared_runs import (
+    ALONE_TAG,
+    MONITORS_WITH_RUNS_OF_THEIR_OWN,
+    PART_TAG,
+    RANGE_END,
+    RANGE_START,
+    RUNS_AT_ONCE,
+    shared_runs,
+)
 from monitoring_assets_tests.dagster_monitor import QUIET, failure_of, succeeded
 from monitoring_assets_tests.example_monitor import example_spec, write_day, write_reference
 
 DAY = date(2026, 3, 10)
-NAMES = [f"m{number}" for number in range(RUNS_AT_ONCE + 2)]
+FEW, MANY = MONITORS_WITH_RUNS_OF_THEIR_OWN, MONITORS_WITH_RUNS_OF_THEIR_OWN + 1
+NAMES = [f"m{number}" for number in range(6)]
 BROKEN = NAMES[2]
 
 
@@ -35,36 +45,37 @@ def monitors(run: dg.RunRequest) -> list[str]:
     return sorted({key.path[0] for key in run.asset_selection or ()})
 
 
-def test_few_monitors_have_runs_of_their_own_and_more_share_few(instance: dg.DagsterInstance) -> None:
-    few = [request(name) for name in NAMES[:RUNS_AT_ONCE]]
-    assert [(run.run_key, monitors(run)) for run in shared_runs(instance, few)] == [
+def test_few_monitors_have_runs_of_their_own_and_many_share_few(instance: dg.DagsterInstance) -> None:
+    few = [request(name) for name in NAMES]
+    assert [(run.run_key, monitors(run)) for run in shared_runs(instance, few, FEW)] == [
         (asked.run_key, monitors(asked)) for asked in few
     ]
-    thousand = shared_runs(instance, [request(f"m{number}") for number in range(1000)])
+    assert [monitors(run) for run in shared_runs(instance, few, MANY)] == [NAMES]
+    thousand = shared_runs(instance, [request(f"m{number}") for number in range(1000)], 1000)
     assert len(thousand) == RUNS_AT_ONCE
     assert sorted(name for run in thousand for name in monitors(run)) == sorted(f"m{number}" for number in range(1000))
 
 
 def test_only_the_same_work_on_the_same_days_is_shared(instance: dg.DagsterInstance) -> None:
     days = [DAY - timedelta(days=number % 2) for number in range(40)]
-    runs = shared_runs(instance, [request(f"m{number}", day) for number, day in enumerate(days)])
+    runs = shared_runs(instance, [request(f"m{number}", day) for number, day in enumerate(days)], MANY)
     assert sorted((run.tags[RANGE_START], len(monitors(run))) for run in runs) == [("2026-03-09", 20), ("2026-03-10", 20)]
 
 
 def test_what_is_to_be_alone_and_what_is_about_no_days_stays_as_it_was_asked_for(instance: dg.DagsterInstance) -> None:
     retrain = dg.RunRequest("decision", asset_selection=[dg.AssetKey(["m0", "model_candidate"])])
     alone = [request(name, **{ALONE_TAG: "it was asked for before"}) for name in NAMES]
-    assert [run.run_key for run in shared_runs(instance, [retrain, *alone])] == [
+    assert [run.run_key for run in shared_runs(instance, [retrain, *alone], MANY)] == [
         "decision",
         *(asked.run_key for asked in alone),
     ]
 
 
 def test_what_a_run_was_started_for_is_not_asked_for_again_in_whatever_company(instance: dg.DagsterInstance) -> None:
-    (run,) = shared_runs(instance, [request(name) for name in NAMES])
+    (run,) = shared_runs(instance, [request(name) for name in NAMES], MANY)
     instance.add_run(dg.DagsterRun("__ASSET_JOB", status=dg.DagsterRunStatus.FAILURE, tags=dict(run.tags)))
-    assert shared_runs(instance, [request(name) for name in NAMES[1:]]) == []
-    again = shared_runs(instance, [request("m1"), request("m1", key="again")])
+    assert shared_runs(instance, [request(name) for name in NAMES[1:]], MANY) == []
+    again = shared_runs(instance, [request("m1"), request("m1", key="again")], MANY)
     assert [asked.tags[f"{PART_TAG}m1"] for asked in again] == ["m1-again"]
 
 
@@ -75,6 +86,7 @@ def test_what_fails_in_a_run_of_several_monitors_harms_no_other(
     """Monitors that start on different days in different time zones, each with a file of its own: one log is broken,
     and later the process of all dies."""
     monkeypatch.setenv(SETTING, FILE_PER_MONITOR)
+    monkeypatch.setattr(shared_runs_module, "MONITORS_WITH_RUNS_OF_THEIR_OWN", 1)
     definitions = _monitors(tmp_path)
     job = definitions.resolve_implicit_global_asset_job_def()
 
