@@ -74,7 +74,7 @@ def prepare(folder: Path, monitors: int, storage: str | None) -> list[MonitorSpe
     home, models = folder / "data", folder / "shop" / "defs" / "models"
     models.mkdir(parents=True)
     (folder / "dagster_home").mkdir()
-    instance = INSTANCE | ({"storage": {"postgres": {"postgres_url": storage}}} if storage else {})
+    instance = INSTANCE | ({"storage": {"postgres": {"postgres_url": storage.replace("://", "+psycopg2://")}}} if storage else {})
     (folder / "dagster_home" / "dagster.yaml").write_text(yaml.safe_dump(instance))
     (folder / "pyproject.toml").write_text('[tool.dg]\ndirectory_type = "project"\n[tool.dg.project]\nroot_module = "shop"\n')
     (folder / "shop" / "definitions.py").write_text(

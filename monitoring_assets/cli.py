@@ -271,5 +271,18 @@ def copy_warehouse(
         copying.copy_warehouse(source, target, replace=replace, report=typer.echo)
 
 
+@warehouse_app.command("split")
+def split_warehouse() -> None:
+    """Copy each monitor of the data folder's one file into a file of its own; the one file stays as it was.
+
+    Stop Dagster's daemon first, and start it again with MONITORING_ASSETS_WAREHOUSE=file-per-monitor.
+    """
+    from monitoring_assets.orchestration.resources import MONITORING_HOME
+    from monitoring_assets.shared_warehouse.splitting import split_file
+
+    with _errors_as_messages():
+        split_file(MONITORING_HOME.folder / "warehouse.duckdb", MONITORING_HOME.folder / "warehouses", typer.echo)
+
+
 if __name__ == "__main__":
     app()

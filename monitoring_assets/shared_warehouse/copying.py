@@ -55,7 +55,7 @@ def copy_to_server(file: Path, uri: str, *, replace: bool, report: Report) -> No
     if not file.exists():
         raise CopyRefused(f"there is no file {file}, and no environment variable of that name")
     with Warehouse(file, report=report).connect() as connection, session(address(uri)) as server:
-        monitors = {name: shapes_in_duckdb(connection, name) for name in _schemas_in(connection)}
+        monitors = {name: shapes_in_duckdb(connection, name) for name in schemas_in(connection)}
         present = {name: shapes_of(server, name) for name in set(monitors) & set(monitors_on(server))}
         for monitor, shapes in present.items():
             for name in shapes:
@@ -78,7 +78,7 @@ def copy_to_file(uri: str, file: Path, *, replace: bool, report: Report) -> None
     """Copy all monitors of a database, as one snapshot shows them, into a file, which appears when it is whole."""
     if file.exists() and not replace:
         with Warehouse(file).connect() as connection:
-            for monitor in _schemas_in(connection):
+            for monitor in schemas_in(connection):
                 for name in shapes_in_duckdb(connection, monitor):
                     _refuse_rows(f"{file}: {monitor}.{name}", _has_rows(connection, f"{quoted(monitor)}.{quoted(name)}"))
     with session(address(uri)) as server, _appearing(file) as connection:
@@ -116,7 +116,7 @@ def _appearing(file: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         copy.unlink(missing_ok=True)
 
 
-def _schemas_in(connection: duckdb.DuckDBPyConnection) -> list[str]:
+def schemas_in(connection: duckdb.DuckDBPyConnection) -> list[str]:
     rows = connection.execute(
         "SELECT DISTINCT schema_name FROM duckdb_tables() WHERE NOT internal AND schema_name <> 'main' "
         "AND database_name = current_database() ORDER BY 1"
