@@ -15,8 +15,8 @@ PART = "file_of_one_monitor"
 
 
 def split_file(file: Path, folder: Path, report: Report) -> None:
-    """Copy each monitor of a file into `folder/MONITOR/warehouse.duckdb`, which appears when it is whole. One that is there is left
-    alone, so that what was interrupted goes on.
+    """Copy each monitor of a file into `folder/MONITOR/warehouse.duckdb`, which appears when it is whole. One that is there is
+    left alone, so that what was interrupted goes on.
 
     Raises
     ------
