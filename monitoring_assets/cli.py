@@ -223,15 +223,18 @@ def compact() -> None:
     from monitoring_assets.orchestration.resources import MONITORING_HOME
     from monitoring_assets.reporting.costs_terminal import size
     from monitoring_assets.retention import compaction
+    from monitoring_assets.warehouse import Warehouse
 
     with _errors_as_messages():
         stored_in = all_warehouses(MONITORING_HOME.folder)
-        if stored_in:
-            for spec in load_specs():
-                _remove_orphans(spec)
         if not stored_in:
             raise CompactionFailed(f"there is no warehouse in {MONITORING_HOME.folder}")
+        specs = [spec for spec in load_specs() if spec.rows is not None]
+        for spec in specs:
+            _remove_orphans(spec)
         for stored in stored_in:
+            if specs and not isinstance(stored, Warehouse):
+                continue  # a database needs none
             done = compaction.compact(stored)
             typer.echo(f"{done.path}: {size(done.before)} before, {size(done.after)} now")
 
@@ -241,10 +244,10 @@ def _remove_orphans(spec: "MonitorSpec") -> None:
     from monitoring_assets.row_storage.kept_rows import remove_orphans
     from monitoring_assets.warehouse import Scope
 
-    if spec.rows is not None:
-        with MONITORING_HOME.connect(spec, Scope(spec.name, rows=())) as connection:
-            removed = remove_orphans(connection)
-        typer.echo(f"{spec.name}: {removed} files of rows that no day has were removed from {spec.rows.path}")
+    with MONITORING_HOME.connect(spec, Scope(spec.name, rows=())) as connection:
+        removed = remove_orphans(connection)
+    where = spec.rows.path if spec.rows else ""
+    typer.echo(f"{spec.name}: {removed} files of rows that no day has were removed from {where}")
 
 
 warehouse_app = typer.Typer(no_args_is_help=True, help="Move the warehouse between the DuckDB file and PostgreSQL.")

@@ -181,7 +181,7 @@ def _azure(account: str, given: dict[str, str]) -> "FileSystem":
             "or set AZURE_STORAGE_ACCOUNT"
         )
     key, token = given.get("AZURE_STORAGE_KEY"), given.get("AZURE_STORAGE_SAS_TOKEN")
-    return fs.AzureFileSystem(name, key, sas_token=None if key else token)
+    return fs.AzureFileSystem(name, account_key=key, sas_token=None if key else token)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Laws of `monitoring-assets quarantine`: it shows what was refused and why, and reads fixed days again as Dagster runs."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -30,9 +31,14 @@ CONTENT = {"reference": {"path": "reference.parquet"}, "end_day": "2026-03-04"}
 ROWS = 40
 
 
+def content(rows: str | None) -> dict[str, object]:
+    return CONTENT if rows is None else CONTENT | {"rows": {"path": rows}}
+
+
 @pytest.fixture
-def project(tmp_path):
+def project(request, tmp_path):
     """A Dagster project of a user's, whose monitor has refused a row, a label, and a whole file."""
+    settings = content(getattr(request, "param", None))
     (tmp_path / "pyproject.toml").write_text(
         '[tool.dg]\ndirectory_type = "project"\n[tool.dg.project]\nroot_module = "shop"\ncode_location_name = "shop"\n'
         'registry_modules = ["monitoring_assets.components"]\n'
@@ -41,7 +47,7 @@ def project(tmp_path):
     folder.mkdir(parents=True)
     (tmp_path / "shop/__init__.py").touch()
     (tmp_path / "shop/defs/__init__.py").touch()
-    declared = {"type": "monitoring_assets.components.ModelMonitor", "attributes": example_content(**CONTENT)}
+    declared = {"type": "monitoring_assets.components.ModelMonitor", "attributes": example_content(**settings)}
     (folder / "defs.yaml").write_text(yaml.safe_dump(declared))
     home = tmp_path / "data"
     write_reference(home, rows=ROWS)
@@ -52,17 +58,17 @@ def project(tmp_path):
     write_day(home, THIRD, ROWS)
     for day in DAYS:
         write_labels(home, day, ROWS)
-    spec = example_spec(home, **CONTENT)
+    spec = example_spec(home, **settings)
     with example_warehouse(home, spec) as connection:
         ingest_log(connection, spec, DAYS)
         ingest_labels(connection, spec, spec.label, spec.labels, DAYS)
     return tmp_path
 
 
-def command(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def command(project: Path, *arguments: str, name: str = "quarantine") -> subprocess.CompletedProcess[str]:
     environment = environment_at(project / "data")
     environment.pop("DAGSTER_HOME", None)
-    run = [sys.executable, "-W", "ignore", "-m", "monitoring_assets.cli", "quarantine", *arguments]
+    run = [sys.executable, "-W", "ignore", "-m", "monitoring_assets.cli", name, *arguments]
     return subprocess.run(run, cwd=project, env=environment, capture_output=True, text=True, timeout=240, check=False)
 
 
@@ -88,7 +94,8 @@ def test_what_was_refused_is_listed_with_reason_and_row(project):
     assert few.stdout.count("has no prediction on") == 2
 
 
-def test_mended_days_are_read_again_with_all_that_depends_on_them(project):
+@pytest.mark.parametrize(("project", "rows"), [(None, None), ("rows", "rows")], indirect=["project"])
+def test_fixed_days_are_read_again_with_all_that_depends_on_them(project, rows):
     home = project / "data"
     write_day(home, FIRST, ROWS)
     write_day(home, SECOND, ROWS)
@@ -112,7 +119,7 @@ def test_mended_days_are_read_again_with_all_that_depends_on_them(project):
         f"{SECOND} inference_log: 0 rows in quarantine (before: 0), {ROWS} accepted (before: 0)",
         f"{SECOND} labels: 0 rows in quarantine (before: {ROWS}), {ROWS} accepted (before: 0)",
     ]
-    spec = example_spec(home, **CONTENT)
+    spec = example_spec(home, **content(rows))
     with example_warehouse(home, spec) as connection:
         assert contents(connection, spec, "quarantine")["quarantine"] == []
         for table in ("drift_scores", "performance"):
@@ -141,3 +148,15 @@ def test_what_is_still_broken_is_reported_and_a_name_that_is_unknown_is_answered
     assert (unknown.returncode, unknown.stdout) == (1, "")
     assert "MonitorUnknown: no monitor is called 'exmple'" in unknown.stderr
     assert unknown.stderr.strip().endswith("it declares: example")
+
+
+@pytest.mark.parametrize("project", ["rows"], indirect=True)
+def test_compact_removes_the_files_of_rows_that_a_killed_run_left(project):
+    kept = sorted((project / "data/rows").rglob("*.parquet"))
+    left = kept[0].with_name("left.parquet")
+    left.write_bytes(b"half a file")
+    os.utime(left, (0, 0))
+    done = command(project, name="compact")
+    assert done.returncode == 0, done.stderr
+    assert "example: 1 files of rows that no day has were removed from rows" in done.stdout
+    assert sorted((project / "data/rows").rglob("*.parquet")) == kept

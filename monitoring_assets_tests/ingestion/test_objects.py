@@ -244,3 +244,17 @@ def test_a_listing_names_what_a_pattern_names_and_its_days(object_store, tmp_pat
         "day=2026-03-04/x=1/d.csv",
         "day=2026-99-99/a.csv",
     ]
+
+
+def test_google_and_azure_are_reached_as_their_environment_says(monkeypatch):
+    from pyarrow.fs import AzureFileSystem, GcsFileSystem
+
+    monkeypatch.setenv("AZURE_STORAGE_KEY", "c2VjcmV0")
+    assert isinstance(object_storage._located("gs://bucket/a.csv")[0], GcsFileSystem)
+    files, key, bucket = object_storage._located("abfs://container@account.dfs.core.windows.net/log/a.csv")
+    assert files.equals(AzureFileSystem("account", account_key="c2VjcmV0"))
+    assert (key, bucket) == ("container/log/a.csv", "abfs://container@account.dfs.core.windows.net/")
+    with pytest.raises(StorageRefused, match="the storage account is not known"):
+        object_storage._located("abfs://container/log/a.csv")
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT", "account")
+    assert object_storage._located("abfs://container/log/a.csv")[0].equals(files)
