@@ -19,6 +19,8 @@ ALONE_TAG = "monitoring_assets/alone"
 MONITORS_WITH_RUNS_OF_THEIR_OWN = 10
 # In a larger one so many share a run; of more, so many runs share them.
 MONITORS_A_RUN, RUNS_AT_ONCE = 50, 4
+# A run of several that lasts longer is ended, where Dagster monitors runs: a source that never answers keeps nobody waiting.
+LONGEST_SECONDS = 3600
 
 
 def earlier_run(instance: dg.DagsterInstance, monitor: str, key: str) -> dg.DagsterRun | None:
@@ -66,9 +68,10 @@ def _run_of(requests: Sequence[dg.RunRequest]) -> dg.RunRequest:
     """One run of all of them."""
     keys = {_monitor(request): str(request.run_key) for request in requests}
     together = sha256(repr(sorted(keys.items())).encode()).hexdigest()[:16]
+    bounds = {"dagster/max_runtime": str(LONGEST_SECONDS)} if len(keys) > 1 else {}
     return dg.RunRequest(
         run_key=next(iter(keys.values())) if len(keys) == 1 else together,
-        tags={**requests[0].tags, **{PART_TAG + monitor: key for monitor, key in keys.items()}},
+        tags={**requests[0].tags, **bounds, **{PART_TAG + monitor: key for monitor, key in keys.items()}},
         asset_selection=[key for request in requests for key in request.asset_selection or ()],
     )
 

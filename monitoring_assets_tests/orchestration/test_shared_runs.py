@@ -50,7 +50,8 @@ def test_few_monitors_have_runs_of_their_own_and_many_share_few(instance: dg.Dag
     assert [(run.run_key, monitors(run)) for run in shared_runs(instance, few, FEW)] == [
         (asked.run_key, monitors(asked)) for asked in few
     ]
-    assert [monitors(run) for run in shared_runs(instance, few, MANY)] == [NAMES]
+    (shared,) = shared_runs(instance, few, MANY)
+    assert (monitors(shared), shared.tags["dagster/max_runtime"]) == (NAMES, "3600")
     thousand = shared_runs(instance, [request(f"m{number}") for number in range(1000)], 1000)
     assert len(thousand) == RUNS_AT_ONCE
     assert sorted(name for run in thousand for name in monitors(run)) == sorted(f"m{number}" for number in range(1000))
