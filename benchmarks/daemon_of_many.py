@@ -67,6 +67,9 @@ def main() -> None:
         with daemon(folder) as processes:
             came = deliver(folder / "data", specs, given.minutes, processes)
             report(instance, came)
+            for name, pid in processes.items():
+                own, of_children = processor_of(pid)
+                print(f"{name}: {own:.0f} s of the processor, and {of_children:.0f} s in processes that have ended")
 
 
 def prepare(folder: Path, monitors: int, storage: str | None) -> list[MonitorSpec]:
@@ -166,10 +169,7 @@ def deliver(home: Path, specs: list[MonitorSpec], minutes: float, processes: dic
 
 def memory_of(processes: dict[str, int]) -> list[tuple[str, float]]:
     """Megabytes of the daemon, of the code server, and of the runs."""
-    parents = {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+    parents = _parents()
     found = dict.fromkeys((*processes, "runs"), 0.0)
     for name, pid in processes.items():
         for child in [pid, *_descendants(pid, parents)]:
@@ -178,6 +178,25 @@ def memory_of(processes: dict[str, int]) -> list[tuple[str, float]]:
                 is_run = "spawn_main" in Path(f"/proc/{child}/cmdline").read_text()
                 found["runs" if is_run else name] += size
     return list(found.items())
+
+
+def processor_of(pid: int) -> tuple[float, float]:
+    """Seconds of the processor that a process and all it started have taken: those that live, and those that have ended."""
+    parents = _parents()
+    own = ended = 0
+    for child in [pid, *_descendants(pid, parents)]:
+        with suppress(OSError):
+            times = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[11:15]
+            own, ended = own + int(times[0]) + int(times[1]), ended + int(times[2]) + int(times[3])
+    return own / os.sysconf("SC_CLK_TCK"), ended / os.sysconf("SC_CLK_TCK")
+
+
+def _parents() -> dict[int, int]:
+    parents = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+    return parents
 
 
 def _descendants(pid: int, parents: dict[int, int]) -> list[int]:
