@@ -31,6 +31,8 @@ _LOG = logging.getLogger(__name__)
 # Rows of a file that are read and written at once.
 ROW_GROUP_ROWS = 20_480
 ARRIVED = "__rows_to_keep"
+# More files than that are read into a temporary table, if they are small together; else every query opens each of them.
+MANY_FILES, SMALL_BYTES = 8, 64 << 20
 
 
 def with_rows(warehouse: AnyWarehouse, spec: MonitorSpec) -> AnyWarehouse:
@@ -138,7 +140,7 @@ class KeptRows:
         if rows:
             values = "?::DATE AS day, ? AS table_name, ? AS asset, ? AS path, ? AS row_count, ? AS size_bytes, ? AS file_columns"
             self.inner.executemany(f"INSERT INTO {table(self.spec, 'row_files')} BY NAME SELECT {values}", rows)
-        self._show(name)
+        self._show(name, is_read_once=True)
 
     def delete_rows(self, target: str, days: Sequence[date]) -> int:
         """Delete all rows of these days, and say how many there were. Call it inside a transaction."""
@@ -188,23 +190,31 @@ class KeptRows:
             if name not in self._shown and table(self.spec, name) in sql:
                 self._show(name)
 
-    def _show(self, name: str) -> None:
-        """Make the relation anew: the recorded files of the days asked for, and what the warehouse itself has."""
+    def _show(self, name: str, is_read_once: bool = False) -> None:
+        """Make the relation anew: the recorded files of the days asked for, and what the warehouse itself has.
+
+        Many small files are read into a table, unless they are read once.
+        """
         among = "true" if self._days is None else on_days(sorted(self._days))
         record = f"{table(self.spec, 'row_files')} WHERE table_name = '{name}' AND {among}"
-        recorded = self.inner.execute(f"SELECT path, file_columns FROM {record} ORDER BY day, asset").fetchall()
-        self._places |= self._files.places([path for path, _ in recorded], self._folder, self._places)
+        recorded = self.inner.execute(f"SELECT path, file_columns, size_bytes FROM {record} ORDER BY day, asset").fetchall()
+        self._places |= self._files.places([path for path, _, _ in recorded], self._folder, self._places)
         by_columns: dict[str, list[str]] = {}
-        for path, columns in recorded:
+        for path, columns, _ in recorded:
             by_columns.setdefault(columns, []).append(str(self._places[path]))
         today = self._columns_of(name)
-        parts = [f"SELECT {', '.join(quoted(column) for column, _ in today)} FROM {stored_table(self.spec, name)}"]
+        parts = []
         for columns, places in by_columns.items():
             written = json.loads(columns)
             held = {column: quoted(written[column]) if column in written else "NULL" for column, _ in today}
             values = ", ".join(f"{held[column]}::{kind} AS {quoted(column)}" for column, kind in today)
             listed = ", ".join(map(literal, places))
             parts.append(f"SELECT {values} FROM read_parquet([{listed}], hive_partitioning = false)")
+        if not is_read_once and len(recorded) > MANY_FILES and sum(size for _, _, size in recorded) < SMALL_BYTES:
+            gathered = quoted(f"__files of {name}")
+            self.inner.execute(f"CREATE OR REPLACE TEMP TABLE {gathered} AS {' UNION ALL '.join(parts)}")
+            parts = [f"FROM {gathered}"]
+        parts.append(f"SELECT {', '.join(quoted(column) for column, _ in today)} FROM {stored_table(self.spec, name)}")
         self.inner.execute(f"CREATE OR REPLACE TEMP VIEW {table(self.spec, name)} AS {' UNION ALL '.join(parts)}")
         self._shown.add(name)
 

@@ -112,6 +112,20 @@ def test_labels_and_the_reference_are_read_from_objects(tmp_path, object_store, 
     assert tables(tmp_path / "there", address) == tables(tmp_path / "here", f"{tmp_path}/")
 
 
+def addresses_of(day, options):
+    """A reader of a user's."""
+    return f"{options['start']}{day}.csv"
+
+
+def test_a_function_may_name_objects(tmp_path, object_store, prefix):
+    for day in DAYS[:2]:
+        object_store.put(f"{prefix}{day}.csv", example_rows(day).to_csv(index=False).encode())
+    reader = f"{__name__}.addresses_of"
+    spec = example_spec(tmp_path, log={"reader": reader, "options": {"start": f"s3://{BUCKET}/{prefix}"}})
+    reported, _ = ingest(tmp_path, spec, DAYS)
+    assert [(d.accepted_rows, d.is_absent) for d in reported] == [(20, False), (20, False), (0, True)]
+
+
 def test_a_backfill_lists_once_and_fetches_each_object_once(tmp_path, object_store, prefix):
     for day in DAYS:
         object_store.put(f"{prefix}log/{day}.jsonl", as_jsonl(example_rows(day)).encode() + b"{broken\n")

@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable
-from datetime import date, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -297,6 +297,20 @@ def test_a_place_where_rows_cannot_be_is_refused(path, says):
     assert "hidden" not in str([error["msg"] for error in wrong.value.errors()])
 
 
+def test_many_small_files_are_opened_once(tmp_path, rows, monkeypatch):
+    monkeypatch.setattr("monitoring_assets.row_storage.kept_rows.MANY_FILES", 2)
+    write_days(tmp_path)
+    spec, found = filled(tmp_path, rows=rows)
+    log = table(spec, "inference_log")
+    with example_warehouse(tmp_path, spec) as connection:
+        assert contents(connection, spec, *TABLES) == found
+        explained = str(connection.execute(f"EXPLAIN SELECT * FROM {log}").fetchall())
+        assert "READ_PARQUET" not in explained
+        read_again = ingest_log(connection, spec, [SECOND])
+        assert [d.accepted_rows for d in read_again] == [19]
+        assert contents(connection, spec, *TABLES) == found
+
+
 def test_an_empty_day_has_no_file(tmp_path, rows):
     write_day(tmp_path, FIRST, rows=0)
     spec = example_spec(tmp_path, rows=rows)
@@ -305,4 +319,3 @@ def test_an_empty_day_has_no_file(tmp_path, rows):
         assert ingest_log(connection, spec, [FIRST, FIRST + timedelta(days=1)])[0].delivered_rows == 0
         assert connection.execute(f"SELECT * FROM {table(spec, 'inference_log')}").fetchall() == []
     assert files_of(spec) == []
-    assert date.min < FIRST
