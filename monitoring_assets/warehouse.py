@@ -62,22 +62,31 @@ class Scope:
     """What an operation is about to do, so that a shared warehouse can prepare it; a file, which has everything, ignores it.
 
     `days` of the monitor are replaced, and nobody else may replace them meanwhile. Of the tables in `ROW_TABLES` only the days
-    `rows` are read; None: all of them. Of those in `RESULT_TABLES` only days from `since` on are read; None: all.
+    `rows` are read; None: all of them. Of those in `RESULT_TABLES` only days from `since` to `until` are read; None: all.
+    Of `costs`, which every operation writes and only the report of them reads, only `days` are read where there are any.
     """
 
     monitor: str = ""
     days: tuple[date, ...] = ()
     rows: tuple[date, ...] | None = None
     since: date | None = None
+    until: date | None = None
 
     def condition(self, monitor: str, name: str) -> str | None:
         """Which rows of a table are read, as SQL; None: all."""
-        if monitor == self.monitor and name in RESULT_TABLES and self.since is not None:
-            return f"day >= DATE '{self.since}'"
-        if self.rows is None or monitor != self.monitor or name not in ROW_TABLES:
+        if monitor != self.monitor:
             return None
-        listed = ", ".join(f"DATE '{day}'" for day in self.rows)
-        return f"day IN ({listed or 'NULL'})"
+        if name in RESULT_TABLES:
+            bounds = ((">=", self.since), ("<=", self.until))
+            return " AND ".join(f"day {sign} DATE '{day}'" for sign, day in bounds if day is not None) or None
+        if name == "costs":
+            return _one_of(self.days) if self.days else None
+        return _one_of(self.rows) if self.rows is not None and name in ROW_TABLES else None
+
+
+def _one_of(days: Sequence[date]) -> str:
+    listed = ", ".join(f"DATE '{day}'" for day in days)
+    return f"day IN ({listed})" if days else "false"
 
 
 EVERYTHING = Scope()
@@ -369,15 +378,6 @@ def replace_days(
         return
     connection.execute(f"DELETE FROM {target} WHERE day IN (SELECT unnest(?::DATE[])) AND {where}", [list(days)])
     connection.execute(f"INSERT INTO {target} BY NAME {rows_sql}")
-
-
-def delete_days(connection: duckdb.DuckDBPyConnection, target: str, days: Sequence[date]) -> int:
-    """Delete all rows of those days, and say how many there were. Call it inside a transaction."""
-    if hasattr(connection, "keeps") and connection.keeps(target):
-        kept: int = connection.delete_rows(target, days)
-        return kept
-    deleted = connection.execute(f"DELETE FROM {target} WHERE day IN (SELECT unnest(?::DATE[]))", [list(days)]).fetchone()
-    return deleted[0] if deleted else 0
 
 
 def newest_day(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) -> date | None:

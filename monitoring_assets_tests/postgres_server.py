@@ -5,7 +5,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,21 +36,21 @@ class Server:
 
 
 @contextmanager
-def running() -> Iterator[str]:
-    """The address of a fresh server."""
-    with server() as started:
+def running(*settings: str) -> Iterator[str]:
+    """The address of a fresh server, with settings such as `work_mem=64MB`."""
+    with server(*settings) as started:
         yield started.address
 
 
 @contextmanager
-def server() -> Iterator[Server]:
+def server(*settings: str) -> Iterator[Server]:
     """A fresh server."""
-    with tempfile.TemporaryDirectory(prefix="postgres") as folder, _started(Path(folder)) as started:
+    with tempfile.TemporaryDirectory(prefix="postgres") as folder, _started(Path(folder), settings) as started:
         yield started
 
 
 @contextmanager
-def _started(folder: Path) -> Iterator[Server]:
+def _started(folder: Path, settings: Sequence[str]) -> Iterator[Server]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -60,7 +60,8 @@ def _started(folder: Path) -> Iterator[Server]:
         shutil.chown(folder, "postgres")
     data, programs = folder / "data", _programs() or Path()
     (folder / "password").write_text("sesame7")
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c fsync=off"
+    given = ("listen_addresses=127.0.0.1", f"unix_socket_directories={folder}", "fsync=off", *settings)
+    options = " ".join((f"-p {port}", *(f"-c {setting}" for setting in given)))
 
     def run(program: str, *arguments: object) -> None:
         command = [*user, str(programs / program), "-D", str(data), *map(str, arguments)]

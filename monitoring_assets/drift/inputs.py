@@ -17,6 +17,7 @@ from monitoring_assets.measuring.histograms import Histogram, Key, read_histogra
 from monitoring_assets.measuring.model_versions import segments_of_version
 from monitoring_assets.monitor_spec import MonitorSpec
 from monitoring_assets.warehouse import literal, table
+from monitoring_assets.warehouse_reads import state_of_days
 
 
 @dataclass(frozen=True)
@@ -35,11 +36,6 @@ class Inputs:
     own_version: str | None = None
 
 
-def days_back(spec: MonitorSpec) -> int:
-    """How many days before a day its windows, and the windows before them, reach."""
-    return max(2 * length - 1 if choice == "previous_window" else length - 1 for length, choice in spec.drift.comparisons)
-
-
 def read_days(
     connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, baseline: Baseline, days: Sequence[date], thresholds: pd.DataFrame
 ) -> Inputs:
@@ -51,7 +47,7 @@ def read_days(
     )
     current, left_out = {}, {}
     if days:
-        span = [min(days) - timedelta(days=days_back(spec)), max(days)]
+        span = [min(days) - timedelta(days=spec.drift.days_back), max(days)]
         profiles = table(spec, "daily_profile")
         is_prediction = "feature IN (SELECT unnest(?::VARCHAR[]))"
         predicted = [spec.prediction.watched]
@@ -110,11 +106,8 @@ def judged_segments(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, ba
 def fingerprint(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: Sequence[date]) -> tuple[object, ...]:
     """Changes whenever what scoring these days reads does: the baselines in force on them, or the profiles of their windows."""
     in_force = [(baseline.baseline_id, judged) for baseline, judged in baselines_in_force(connection, spec, days)]
-    profiles = connection.execute(
-        f"SELECT count(*), bit_xor(hash(profile)) FROM {table(spec, 'daily_profile')} AS profile WHERE day BETWEEN ? AND ?",
-        [min(days) - timedelta(days=days_back(spec)), max(days)],
-    ).fetchall()
-    return (in_force, profiles)
+    first = min(days) - timedelta(days=spec.drift.days_back)
+    return (in_force, state_of_days(connection, spec, "daily_profile", first, max(days)))
 
 
 def _with_all_columns(spec: MonitorSpec, current: Mapping[Key, Histogram]) -> dict[Key, Histogram]:

@@ -24,6 +24,7 @@ from monitoring_assets.measuring.sample import merged
 from monitoring_assets.monitor_spec import MonitorSpec, MultivariateMethod, days_between
 from monitoring_assets.retention.forgetting import forgotten_days
 from monitoring_assets.warehouse import quoted, table
+from monitoring_assets.warehouse_reads import smallest_rows
 
 # How many predictions a sampled row stands for; no column of a log may be called so.
 WEIGHT = "__weight"
@@ -117,11 +118,11 @@ def read_samples(
     """The sampled rows of a baseline, and of the windows that end on these days; None where no method needs them."""
     if not spec.drift.multivariate_methods:
         return None
-    reference = _read(connection, spec, "baseline_sample", "baseline_id = ?", [baseline_id], COMPARED_ROWS)
+    reference = _of_baseline(connection, spec, baseline_id)
     if not days:
         return Samples(_kinds(spec), reference, reference.iloc[:0], frozenset())
     earliest = min(days) - timedelta(days=max(spec.drift.windows_days) - 1)
-    current = _read(connection, spec, "daily_sample", "day BETWEEN ? AND ?", [earliest, max(days)])
+    current = _read(connection, spec, table(spec, "daily_sample"), "day BETWEEN ? AND ?", [earliest, max(days)])
     return Samples(_kinds(spec), reference, current, forgotten_days(connection, spec, days_between(earliest, max(days))))
 
 
@@ -217,26 +218,33 @@ def _score(minimum_rows: int, method: MultivariateMethod, structure: Structure, 
     return score(method, structure, rows)
 
 
+def _of_baseline(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, baseline_id: str) -> pd.DataFrame:
+    """Those of a baseline's sampled rows, of all days together, that are a sample of all their rows.
+
+    Without weights they are among the rows with the smallest keys: a day whose sample ends before the largest of these keys is
+    there with all its rows, and no other day's end matters.
+    """
+    if spec.sampling_weight:
+        rows = _read(connection, spec, table(spec, "baseline_sample"), "baseline_id = ?", [baseline_id])
+    else:
+        of = smallest_rows(connection, spec, "baseline_sample", baseline_id, "sample_key", COMPARED_ROWS)
+        rows = _read(connection, spec, of, "true", [])
+    return rows[_merged(rows, COMPARED_ROWS)].reset_index(drop=True)
+
+
 def _read(
-    connection: duckdb.DuckDBPyConnection,
-    spec: MonitorSpec,
-    name: str,
-    where: str,
-    parameters: Sequence[object],
-    limit: int | None = None,
+    connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, relation: str, where: str, parameters: Sequence[object]
 ) -> pd.DataFrame:
-    """Sampled rows in the order of day and key; with a limit those of all days together that are a sample of all their rows."""
+    """Sampled rows in the order of day and key."""
     # Rows that were stored before the monitor named a weight stand for themselves.
     weight = f"coalesce({quoted(spec.sampling_weight)}, 1.0)" if spec.sampling_weight else "1.0::DOUBLE"
     columns = ", ".join(["day", "sample_key", f"{weight} AS {WEIGHT}", *map(quoted, spec.features)])
     found = connection.sql(
-        f"SELECT {columns} FROM {table(spec, name)} WHERE {where} ORDER BY day, sample_key",
+        f"SELECT {columns} FROM {relation} WHERE {where} ORDER BY day, sample_key",
         params=list(parameters),
     )
     frame: pd.DataFrame = found.to_arrow_table().to_pandas(strings_to_categorical=True, date_as_object=False)
-    if limit is None:
-        return frame
-    return frame[_merged(frame, limit)].reset_index(drop=True)
+    return frame
 
 
 def _merged(sample: pd.DataFrame, limit: int) -> np.ndarray:

@@ -13,7 +13,8 @@ import duckdb
 
 from monitoring_assets.monitor_spec import Label, MonitorSpec
 from monitoring_assets.sql_text import days_accepted, days_labelled
-from monitoring_assets.warehouse import newest_day
+from monitoring_assets.warehouse import include_rows, newest_day
+from monitoring_assets.warehouse_reads import labelled_days
 
 
 def mature_days(label: Label, days: Collection[date], as_of: date, coverage: Mapping[date, float] | None = None) -> list[date]:
@@ -56,8 +57,7 @@ def days_with_mature_labels(
     if spec.label is None:
         return []
     if days is None:
-        found = connection.execute(f"SELECT day FROM {days_labelled(spec)} WHERE known > 0").fetchall()
-        days = [day for (day,) in found]
+        days = labelled_days(connection, spec)
     as_of = labels_as_of(connection, spec, now)
     waiting = [day for day in days if day + timedelta(days=spec.label.delay_days) > as_of]
     return mature_days(spec.label, days, as_of, _coverage(connection, spec, spec.label, waiting))
@@ -80,6 +80,7 @@ def _coverage(
     """The share of each day's predictions that have a label, including labels that say it will never be known."""
     if label.mature_coverage is None or not days:
         return {}
+    include_rows(connection, spec, sorted(days))
     found = connection.execute(
         f"SELECT p.day, coalesce(l.row_count, 0) / p.row_count FROM {days_accepted(spec)} p "
         f"LEFT JOIN {days_labelled(spec)} l USING (day) "

@@ -17,7 +17,7 @@ from monitoring_assets.ingestion.sources import find_readings, prepare
 from monitoring_assets.monitor_spec import MonitorSpec, Source, days_between
 from monitoring_assets.retention.forgetting import forgotten_days
 from monitoring_assets.row_storage.kept_rows import read_rows_of
-from monitoring_assets.warehouse import quoted, table
+from monitoring_assets.warehouse import include_rows, quoted, table
 
 REFERENCE_ROWS = "reference_rows"
 
@@ -127,6 +127,7 @@ def _stage_range(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) -> in
             f"{spec.name}/inference_log of those days first, if their source still has them."
         )
     label = f", l.label AS {quoted(spec.label.column)}" if spec.label else ""
+    include_rows(connection, spec, days_between(first, last) if first and last else [])
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE {REFERENCE_ROWS} AS SELECT p.*{label} FROM {table(spec, 'inference_log')} p "
         f"LEFT JOIN {table(spec, 'labels')} l ON l.day = p.day AND l.prediction_id = p.{quoted(spec.id)} "

@@ -21,6 +21,7 @@ from monitoring_assets.measuring.measure import Wanted
 from monitoring_assets.measuring.watched import read_for, watched_sql
 from monitoring_assets.monitor_spec import MonitorSpec
 from monitoring_assets.warehouse import include_rows, table
+from monitoring_assets.warehouse_reads import include_all
 
 # A bin is divided when it holds a larger share of a day: the day's distribution function is known no better than that, so neither
 # is its KS distance from another day of its kind.
@@ -108,6 +109,7 @@ def refine_profiles(
                 held[column] = held.get(column, 0) + refinement.size
                 _store(connection, spec, refinement)
                 _divide(connection, spec, target, rows.on, [refinement], by_version)
+                include_all(connection, spec, "daily_profile")
                 log = partial(_logged_rows, connection, spec)
                 _divide(connection, spec, table(spec, "daily_profile"), log, [refinement], by_version=True)
 

@@ -102,6 +102,11 @@ class Drift(SpecModel):
             if choice != "same_weekday" or length < 7
         ]
 
+    @property
+    def days_back(self) -> int:
+        """How many days before a day its windows, and the windows before them, reach."""
+        return max(2 * length - 1 if choice == "previous_window" else length - 1 for length, choice in self.comparisons)
+
     def levels(self, method: str) -> SeverityLevels | None:
         """The cuts in force for a method, or None where it has none and only informs."""
         default = None if self.calibrated else DEFAULT_THRESHOLDS.get(method)

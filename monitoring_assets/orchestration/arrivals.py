@@ -181,7 +181,6 @@ def _due(
     connection: "duckdb.DuckDBPyConnection", instance: dg.DagsterInstance, spec: MonitorSpec, log: "News", labels: "News"
 ) -> list[Due]:
     """All that is due, in the order in which it must happen; of a day only the first is asked for at a time."""
-    from monitoring_assets.drift.inputs import days_back
     from monitoring_assets.ingestion.arrivals import digests_of
 
     seen = {name: _newest_events(instance, spec, name) for name in ("inference_log", "daily_profile", "drift_scores")}
@@ -191,7 +190,7 @@ def _due(
     due = [
         Due(DAILY_ASSETS, log.changed, "new or changed files"),
         Due(DAILY_ASSETS, digests_of(connection, behind, read), "rows that were never profiled"),
-        Due(RESCORED, stale_scores(profiled, scored, days_back(spec)), "a day of the window changed"),
+        Due(RESCORED, stale_scores(profiled, scored, spec.drift.days_back), "a day of the window changed"),
     ]
     if spec.labels is None:
         return due
@@ -226,7 +225,6 @@ def _requests(
     instance: dg.DagsterInstance, spec: MonitorSpec, due: Sequence[Due], busy: set[date], notes: list[str]
 ) -> list[dg.RunRequest]:
     """One run per range of days, of days nothing else is under way for. Why others are left goes to `notes`."""
-    from monitoring_assets.drift.inputs import days_back
     from monitoring_assets.ingestion.quarantine import ranges
 
     newest = max(_newest_events(instance, spec, "drift_scores"), default=None)
@@ -234,7 +232,7 @@ def _requests(
     waiting: set[date] = set()
     for part in due:
         # A window is scored when all its days are in.
-        reach = days_back(spec) + 1 if part.assets == RESCORED else 1
+        reach = spec.drift.days_back + 1 if part.assets == RESCORED else 1
         blocked = {day + timedelta(days=offset) for day in busy for offset in range(reach)}
         waiting |= part.days.keys() & blocked
         free = [day for day in part.days if day not in blocked]

@@ -19,7 +19,7 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetC
 
 from monitoring_assets.chosen_warehouse import warehouse_pool
 from monitoring_assets.monitor_spec import MonitorSpec, Severity, worst
-from monitoring_assets.orchestration.daily_work import work_on
+from monitoring_assets.orchestration.daily_work import checks_of
 from monitoring_assets.orchestration.event_batches import stored_together
 from monitoring_assets.orchestration.metadata import as_table, numbers, verdict_metadata
 from monitoring_assets.orchestration.partitions import daily_partitions, days_of
@@ -98,8 +98,7 @@ def _daily_checks(
     @dg.multi_asset_check(name=f"{spec.name}_{topic}_checks", specs=specs, pool=warehouse_pool())
     def daily_checks(context: dg.AssetCheckExecutionContext, monitoring_home: MonitoringHome) -> Iterator[dg.AssetCheckResult]:
         days = days_of(context.op_execution_context.partition_keys)
-        scope = work_on(spec, days, "quality") if topic == "quality" else None  # the other checks only read
-        with errors_for_dagster(), monitoring_home.connect(spec, scope) as connection:
+        with errors_for_dagster(), monitoring_home.connect(spec, checks_of(spec, days, topic)) as connection:
             results = list(evaluate(connection, monitoring_home.located(spec), days))
         if context.op_execution_context.has_partition_key:  # a range of one day is a range all the same
             yield from (_result(key, result) for result in results)

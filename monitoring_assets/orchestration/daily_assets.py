@@ -26,7 +26,7 @@ from monitoring_assets.orchestration.metadata import (
 )
 from monitoring_assets.orchestration.partitions import daily_partitions, days_of
 from monitoring_assets.orchestration.resources import MonitoringHome, errors_for_dagster
-from monitoring_assets.warehouse import transaction
+from monitoring_assets.warehouse import Scope, transaction
 
 if TYPE_CHECKING:
     from monitoring_assets.drift.daily_scores import ScoredDays
@@ -135,17 +135,19 @@ def _drift_scores(spec: MonitorSpec) -> dg.AssetsDefinition:
     @_daily(spec, "drift_scores", ["daily_profile", "reference_baseline"], "Per column, method and window: score and severity.")
     def drift_scores(context: dg.AssetExecutionContext, monitoring_home: MonitoringHome) -> None:
         from monitoring_assets.drift.daily_scores import score_history
-        from monitoring_assets.retention.forgetting import forget_rows
+        from monitoring_assets.retention.forgetting import Forgotten, forget_rows
 
         begun = time.perf_counter()
         with errors_for_dagster():
             days = days_of(context.partition_keys)
             scored = score_history(lambda: monitoring_home.connect(spec, work_on(spec, days, "drift_scores")), spec, days)
-        with daily_work(context, monitoring_home, spec, "drift_scores", seconds_before=time.perf_counter() - begun) as (
-            connection,
-            days,
-        ):
-            forgotten = forget_rows(connection, spec, spared=days)
+        with daily_work(context, monitoring_home, spec, "drift_scores", seconds_before=time.perf_counter() - begun):
+            pass  # their cost is stored
+        forgotten = Forgotten((), 0)
+        if spec.retain_days is not None:
+            none_of_its_rows = Scope(spec.name, rows=() if spec.rows is None else None)  # kept elsewhere they are not loaded
+            with errors_for_dagster(), monitoring_home.connect(spec, none_of_its_rows) as connection:
+                forgotten = forget_rows(connection, spec, spared=days)
         for part in scored:
             of_day = part.scores_of_days()
             for day in part.days:

@@ -20,21 +20,27 @@ def work_on(spec: MonitorSpec, days: Sequence[date], asset: str) -> Scope:
     if not days:
         return Scope(spec.name)
     first, last, reads = min(days), max(days), tuple(days)
-    if asset == "daily_profile":  # bins that are divided are divided on earlier days too
-        return Scope(spec.name, reads, reads)
     if asset == "drift_scores":
-        if spec.retain_days is not None:  # rows of any earlier day may be forgotten
-            return Scope(spec.name, reads)
-        first -= timedelta(days=2 * max(spec.drift.windows_days))  # a window, and the one before it
-        return Scope(spec.name, reads, tuple(days_between(first, last)), first)
+        sampled = days_between(first - timedelta(days=max(spec.drift.windows_days) - 1), last)
+        return Scope(spec.name, reads, tuple(sampled), first - timedelta(days=spec.drift.days_back), last)
     if asset == "performance":  # measures the later windows that hold one of the days, too
         reach = timedelta(days=max(spec.performance.windows_days) - 1)
-        replaced, reads = tuple(days_between(first, last + reach)), tuple(days_between(first - reach, last + reach))
+        replaced, read = tuple(days_between(first, last + reach)), tuple(days_between(first - reach, last + reach))
         reference = spec.reference
         if reference.first_day is not None and reference.last_day is not None:
-            reads += tuple(days_between(reference.first_day, reference.last_day))
-        return Scope(spec.name, replaced, reads, min(reads))
-    return Scope(spec.name, reads, reads, first)
+            read += tuple(days_between(reference.first_day, reference.last_day))
+        return Scope(spec.name, replaced, read, min(read), max(read))
+    return Scope(spec.name, reads, reads, first, last)
+
+
+def checks_of(spec: MonitorSpec, days: Sequence[date], topic: str) -> Scope:
+    """What the checks of a topic read for these days; those of `quality` also store what they find."""
+    if topic == "quality" or not days:
+        return work_on(spec, days, topic)
+    first, last = min(days), max(days)
+    if topic == "performance":
+        first -= timedelta(days=max(spec.performance.windows_days) - 1)
+    return Scope(spec.name, (), tuple(days_between(first, last)), first, last)
 
 
 @contextmanager

@@ -11,8 +11,9 @@ from datetime import date, timedelta
 import duckdb
 
 from monitoring_assets.monitor_spec import MonitorSpec
-from monitoring_assets.sql_text import days_accepted, days_held
-from monitoring_assets.warehouse import delete_days, newest_day, table, transaction
+from monitoring_assets.sql_text import on_days
+from monitoring_assets.warehouse import newest_day, table, transaction
+from monitoring_assets.warehouse_reads import accepted_days, days_with_rows, delete_days
 
 RAW_TABLES = ("inference_log", "daily_sample", "quarantine")
 
@@ -34,22 +35,18 @@ def forget_rows(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, spared
     first_kept = first_day_kept(connection, spec)
     if first_kept is None:
         return Forgotten((), 0)
-    held = " UNION ".join(f"SELECT day FROM {days_held(spec, name)} WHERE day < $first" for name in RAW_TABLES)
-    done = " INTERSECT ".join(f"SELECT day FROM {table(spec, name)}" for name in ("daily_profile", "drift_scores"))
-    pending = f"SELECT day FROM {days_accepted(spec)} WHERE day NOT IN ({done})"
-    found = connection.execute(
-        f"SELECT day FROM ({held}) WHERE day NOT IN ({pending}) AND day NOT IN (SELECT unnest($spared::DATE[])) ORDER BY day",
-        {"first": first_kept, "spared": list(spared)},
-    ).fetchall()
-    days = [day for (day,) in found]
+    before = f"day < DATE '{first_kept}'"
+    old = {day for name in RAW_TABLES for day in days_with_rows(connection, spec, name, before)} - set(spared)
+    if not old:
+        return Forgotten((), 0)
+    profiled, scored = (set(days_with_rows(connection, spec, name, on_days(old))) for name in ("daily_profile", "drift_scores"))
+    days = sorted(old - (set(accepted_days(connection, spec, on_days(old))) - (profiled & scored)))
     if not days:
         return Forgotten((), 0)
-    within, rows = "WHERE day IN (SELECT unnest(?::DATE[]))", 0
     with transaction(connection):
-        for name in RAW_TABLES:
-            rows += delete_days(connection, table(spec, name), days)
+        rows = sum(delete_days(connection, spec, name, days) for name in RAW_TABLES)
         connection.execute(
-            f"UPDATE {table(spec, 'deliveries')} SET forgotten = true {within} AND asset = 'inference_log'", [days]
+            f"UPDATE {table(spec, 'deliveries')} SET forgotten = true WHERE {on_days(days)} AND asset = 'inference_log'"
         )
     return Forgotten(tuple(days), rows)
 

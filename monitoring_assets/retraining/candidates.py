@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from typing import Any, cast
+from typing import Any
 
 import duckdb
 import pandas as pd
@@ -29,7 +29,8 @@ from monitoring_assets.retraining.registry import CHALLENGER, PREVIOUS, Register
 from monitoring_assets.retraining.training import Candidate, load_trainer, predict, train_candidate
 from monitoring_assets.row_storage.kept_rows import read_rows_of
 from monitoring_assets.sql_text import days_accepted, on_days
-from monitoring_assets.warehouse import AnyWarehouse, newest_day, quoted, table, transaction
+from monitoring_assets.warehouse import AnyWarehouse, Scope, include_rows, newest_day, quoted, transaction
+from monitoring_assets.warehouse_reads import accepted_days, labelled_days
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def train(
     ChampionMissing
         When the registry has lost the models the warehouse knows, unless the caller `starts_over` without them.
     """
-    with warehouse.connect() as connection:
+    with warehouse.connect(_without_rows(spec)) as connection:
         require_registry_of_the_champion(connection, registry, spec, starts_over=starts_over)
         plan = plan_training(connection, spec)
         frame = labelled_features(connection, spec, plan.first_day, plan.last_day)
@@ -101,7 +102,8 @@ def train(
     predictions = rows.assign(**{spec.prediction.column: candidate.out_of_fold})
     if spec.sampling_weight:
         predictions = predictions.rename(columns={"__weight": spec.sampling_weight})
-    with warehouse.connect() as connection:
+    first, last = predictions["day"].min(), predictions["day"].max()
+    with warehouse.connect(Scope(spec.name, rows=tuple(days_between(first, last)), since=first, until=last)) as connection:
         build_candidate_baseline(connection, spec, predictions, version, candidate.metric, candidate.metric_value)
     return version, candidate, plan
 
@@ -126,13 +128,13 @@ def gate(warehouse: AnyWarehouse, registry: Registry, spec: MonitorSpec, decisio
     challenger = registry.find(spec.name, CHALLENGER)
     if challenger is None:
         raise ChampionMissing(f"{spec.name} has no challenger to judge. Materialise {spec.name}/model_candidate first.")
-    with warehouse.connect() as connection:
+    with warehouse.connect(_without_rows(spec)) as connection:
         require_registry_of_the_champion(connection, registry, spec)
     champion = registry.champion(spec.name)
     if champion is not None and champion.version == challenger.version:  # killed half-way through its promotion
         champion = registry.find(spec.name, PREVIOUS)
     verdict = _gate_verdict(warehouse, registry, spec, challenger, champion)
-    with warehouse.connect() as connection:
+    with warehouse.connect(_without_rows(spec)) as connection:
         earlier = find_verdict(connection, spec, challenger.version)
     if earlier is not None:  # killed after it was decided: labels that came since do not decide again
         verdict = replace(verdict, promoted=earlier[0], reason=earlier[1])
@@ -143,7 +145,7 @@ def gate(warehouse: AnyWarehouse, registry: Registry, spec: MonitorSpec, decisio
     finite = {name: value for name, value in evidence.items() if math.isfinite(value)}
     registry.log_gate(spec.name, challenger.version, finite, said)
     baseline = None
-    with warehouse.connect() as connection:
+    with warehouse.connect(_without_rows(spec)) as connection:
         # A candidate is judged for the decision it was trained for, whichever run gets to it.
         decided = challenger.tags.get("decision_id", decision_id)
         if verdict.promoted:
@@ -181,28 +183,37 @@ def plan_training(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) -> T
     )
 
 
+def _without_rows(spec: MonitorSpec) -> Scope:
+    """What a step of a retrain reads; it has rows read once it knows of which days."""
+    return Scope(spec.name, rows=()) if spec.rows is None else Scope(spec.name)
+
+
+def _read_days(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: Sequence[date]) -> None:
+    """Have the rows of these days, wherever rows are."""
+    read_rows_of(connection, days)
+    include_rows(connection, spec, days)
+
+
 def _newest_labelled_day(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) -> date | None:
     """The newest day whose labels are mature and of which a stored prediction has one."""
-    labelled = connection.execute(
-        f"SELECT DISTINCT day FROM {table(spec, 'labels')} WHERE label IS NOT NULL AND day IN (SELECT unnest(?::DATE[])) "
-        f"AND day IN (SELECT day FROM {days_accepted(spec, 'inference_log')}) ORDER BY day DESC",
-        [days_with_mature_labels(connection, spec)],
-    ).fetchall()
-    for (day,) in labelled:
-        read_rows_of(connection, [day])
+    logged = set(accepted_days(connection, spec))
+    for day in reversed(days_with_mature_labels(connection, spec)):
+        if day not in logged:
+            continue
+        _read_days(connection, spec, [day])
         known = f"SELECT 1 FROM ({labelled_log(spec, ['p.day AS __day'])}) WHERE __label IS NOT NULL AND day = ? LIMIT 1"
         if connection.execute(known, [day]).fetchall():
-            return cast(date, day)
+            return day
     return None
 
 
 def _need_a_labelled_file(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) -> None:
     """A reference that is a range of the log has the log's labels, and those are not mature."""
-    found = connection.execute(f"SELECT min(day) FROM {table(spec, 'labels')} WHERE label IS NOT NULL").fetchone()
-    if spec.reference.path is None and spec.label is not None and found and found[0]:
+    labelled = labelled_days(connection, spec)
+    if spec.reference.path is None and spec.label is not None and labelled:
         raise NotEnoughLabels(
-            f"{spec.name} has no day whose labels are mature: the first labelled day is {found[0]}, and "
-            f"{why_immature(spec.label, found[0])}"
+            f"{spec.name} has no day whose labels are mature: the first labelled day is {labelled[0]}, and "
+            f"{why_immature(spec.label, labelled[0])}"
         )
 
 
@@ -212,12 +223,11 @@ def labelled_features(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, 
 
     Days before the log come from the reference.
     """
-    read_rows_of(connection, days_between(first, last))
+    _read_days(connection, spec, days_between(first, last))
     mature = on_days((day for day in days_with_mature_labels(connection, spec) if first <= day <= last), "l.day")
     columns = [*(f"p.{quoted(name)}" for name in spec.features), f"p.{quoted(spec.id)} AS __id"]
     log = f"{labelled_log(spec, columns)} WHERE l.label IS NOT NULL AND {mature}"
-    starts = connection.execute(f"SELECT min(day) FROM {days_accepted(spec, 'inference_log')}").fetchone()
-    reaches_back = starts is None or starts[0] is None or first < starts[0]
+    reaches_back = not accepted_days(connection, spec, f"day <= DATE '{first}'")
     if reaches_back and spec.reference.path and spec.label and stage_reference(connection, spec).has_label:
         weight = f"p.{quoted(spec.sampling_weight)}" if spec.sampling_weight else "1.0"
         log += (
@@ -251,7 +261,7 @@ def _gate_verdict(
     trained = [v.last_day for v in (challenger, champion) if v is not None and v.last_day is not None]
     last = date.fromisoformat(last_text)
     first = max([date.fromisoformat(first_text), *(day + timedelta(days=1) for day in trained)])
-    with warehouse.connect() as connection:
+    with warehouse.connect(_without_rows(spec)) as connection:
         frame = labelled_features(connection, spec, first, last)
         counting = days_with_mature_labels(connection, spec, days_between(first, last))
         logged = _logged_predictions(connection, spec, counting)

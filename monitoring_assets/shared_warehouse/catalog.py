@@ -9,6 +9,9 @@ from monitoring_assets.shared_warehouse.columns import checked_name, duckdb_type
 from monitoring_assets.shared_warehouse.server import Session
 from monitoring_assets.sql_text import literal, quoted
 
+# Tables whose parts are read in an order.
+ORDERED_BY = {"baseline_sample": ("sample_key",)}
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -33,10 +36,11 @@ def monitors_on(session: Session) -> dict[str, str]:
     return dict(found)
 
 
-def shapes_of(session: Session, monitor: str) -> dict[str, Shape]:
-    """The tables of a monitor as they are."""
+def shapes_of(session: Session, monitor: str, *, with_comments: bool = True) -> dict[str, Shape]:
+    """The tables of a monitor as they are. Comments take most of the time, and only changes of shapes need them."""
+    comment = "col_description(c.oid, a.attnum)" if with_comments else "NULL::text"
     rows = session.rows(
-        "SELECT c.relname::text, a.attname::text, format_type(a.atttypid, a.atttypmod), col_description(c.oid, a.attnum) "
+        f"SELECT c.relname::text, a.attname::text, format_type(a.atttypid, a.atttypmod), {comment} "
         "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute a ON a.attrelid = c.oid "
         f"WHERE n.nspname = {literal(monitor)} AND c.relkind IN ('r', 'p') AND a.attnum > 0 AND NOT a.attisdropped "
         "ORDER BY c.relname, a.attnum"
@@ -94,7 +98,7 @@ def ddl(monitor: str, name: str, before: Shape | None, after: Shape | None) -> I
     if before is None:
         yield f"CREATE TABLE {target} ({', '.join(declared.values())})"
         if after.part:
-            yield f"CREATE INDEX ON {target} ({quoted(after.part)})"
+            yield f"CREATE INDEX ON {target} ({', '.join(map(quoted, dict.fromkeys((after.part, *ORDERED_BY.get(name, ())))))})"
     else:
         for column, kind in before.kinds.items():
             if after.kinds.get(column) != kind:

@@ -67,7 +67,14 @@ class PostgresWarehouse:
                 hold_days(writer(), scope.monitor, scope.days, self.patience_seconds, self.report)
             connection.execute("SET enable_progress_bar = false")
             connection.execute(f"SET temp_directory = '{tempfile.gettempdir()}/monitoring_assets_spilled'")
-            yield UnitOfWork(connection, snapshot, writer, scope, self.patience_seconds, store_changes)
+            yield UnitOfWork(
+                duck=connection,
+                snapshot=snapshot,
+                writer=writer,
+                scope=scope,
+                patience_seconds=self.patience_seconds,
+                store=store_changes,
+            )
 
     def identity(self, connection: UnitOfWork, monitor: str) -> tuple[object, ...]:
         """What tells the monitor's schema from any other, also from one that took its place."""

@@ -28,6 +28,8 @@ THE_DATABASE = f"the database of the environment variable {VARIABLE}"
 CONNECT_SECONDS = 10
 # Sessions kept open between operations, by address and process: opening one takes longer than most operations use it.
 KEPT_OPEN = 2
+# The types of our columns are built in. Asked for others, the driver reads the columns of all tables when it connects.
+DRIVER = {"adbc.postgresql.type_resolver_mode": "builtin"}
 _IDLE: dict[tuple[int, str], list["Session"]] = {}
 _IDLE_LOCK = threading.Lock()
 
@@ -208,7 +210,7 @@ def _opened(uri: str) -> Session:
     except ImportError:
         refuse_missing_driver("a shared warehouse", WarehouseUnusable)
     try:
-        return Session(dbapi.connect(uri), uri)
+        return Session(dbapi.connect(uri, db_kwargs=DRIVER), uri)
     except dbapi.Error as error:
         reason, is_final = reason_of_refusal(uri, str(error))
         if is_final:

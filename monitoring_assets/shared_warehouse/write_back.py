@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 from monitoring_assets.errors import WarehouseChanged
 from monitoring_assets.shared_warehouse.catalog import Shape, ddl, shapes_of
+from monitoring_assets.shared_warehouse.changes import Change, Name, Part, full_name
 from monitoring_assets.shared_warehouse.columns import sent
 from monitoring_assets.shared_warehouse.locks import lock_parts
 from monitoring_assets.shared_warehouse.server import THE_DATABASE, Session
-from monitoring_assets.shared_warehouse.unit_of_work import Change, Name, Part, UnitOfWork, full_name
+from monitoring_assets.shared_warehouse.unit_of_work import UnitOfWork
 from monitoring_assets.sql_text import literal, quoted
 
 if TYPE_CHECKING:

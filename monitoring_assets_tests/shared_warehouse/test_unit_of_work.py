@@ -16,41 +16,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from monitoring_assets.errors import WarehouseChanged, WarehouseLocked, WarehouseNewer, WarehouseUnavailable
-from monitoring_assets.monitor_spec import MonitorSpec
 from monitoring_assets.shared_warehouse.postgres_warehouse import PostgresWarehouse
 from monitoring_assets.shared_warehouse.server import address, session
 from monitoring_assets.warehouse import Scope, Warehouse, ensure_tables, newest_day, table, transaction
-from monitoring_assets_tests.example_monitor import FIRST, SECOND, THIRD, example_spec
+from monitoring_assets_tests.example_monitor import FIRST, SECOND, THIRD
 from monitoring_assets_tests.stores import Databases
 from monitoring_assets_tests.test_warehouse import labels, put_labels
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
-DAYS = [FIRST, SECOND, THIRD]
-
-
-@pytest.fixture(scope="module")
-def spec(tmp_path_factory: pytest.TempPathFactory) -> MonitorSpec:
-    return example_spec(tmp_path_factory.mktemp("shared"))
-
-
-@pytest.fixture(scope="module")
-def shared(databases: Databases, spec: MonitorSpec, tmp_path_factory: pytest.TempPathFactory) -> PostgresWarehouse:
-    warehouse = databases.warehouse_in(tmp_path_factory.mktemp("home"), 0.3)
-    with warehouse.connect() as connection:
-        ensure_tables(connection, spec)
-    return warehouse
-
-
-@pytest.fixture
-def warehouse(shared: PostgresWarehouse, spec: MonitorSpec) -> PostgresWarehouse:
-    """A warehouse that holds label 1.0 for each of the days, and nothing else."""
-    with shared.connect() as connection, transaction(connection):
-        for name in ("labels", "baselines", "profile_grids"):
-            connection.execute(f"DELETE FROM {table(spec, name)}")
-    with shared.connect() as connection:
-        for day in DAYS:
-            put_labels(connection, spec, day, 1.0)
-    return shared
 
 
 def stored(warehouse: PostgresWarehouse) -> list[tuple[date, float, int]]:
@@ -248,7 +221,7 @@ def test_an_operation_killed_while_it_writes_leaves_the_old_days_and_holds_nothi
     process.send_signal(signal.SIGKILL)
     process.wait()
     with PostgresWarehouse(20, uri=warehouse.uri).connect(Scope("example", (FIRST, SECOND))) as connection:
-        assert labels(connection) == [(day, 1.0, 100) for day in DAYS]
+        assert labels(connection) == [(day, 1.0, 100) for day in (FIRST, SECOND, THIRD)]
         assert connection.execute("SELECT * FROM example.serving").fetchall() == []
 
 
@@ -265,7 +238,7 @@ def test_a_server_that_ends_a_session_is_a_transient_error_and_the_next_operatio
 
     with pytest.raises(WarehouseUnavailable, match="retried"):
         delete_while_all_sessions_end()
-    assert stored(warehouse) == [(day, 1.0, 100) for day in DAYS]
+    assert stored(warehouse) == [(day, 1.0, 100) for day in (FIRST, SECOND, THIRD)]
 
 
 def test_several_processes_may_make_the_tables_at_the_same_time(databases: Databases, spec, tmp_path) -> None:
