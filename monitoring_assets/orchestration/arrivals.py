@@ -95,10 +95,13 @@ def _runs_due(turn: Turn, seen: SeenFiles) -> dg.SensorResult:
     spec = turn.home.located(turn.spec)
     busy = _busy_days(turn)
     listings = _listings(turn, seen)  # before the warehouse is held
+    if not turn.home.has_warehouse(spec):
+        seen.at_rest |= _state_of(listings)  # the run that makes a baseline gives the monitor its next turn
+        return dg.SensorResult(skip_reason=_no_baseline(spec))
     inspected = {asset: _inspected(turn, spec, asset, listing) for asset, listing in listings.items()}
     with turn.home.connect(turn.spec) as connection:
         if not _has_baseline(connection, spec):
-            seen.at_rest |= _state_of(listings)  # the run that makes one gives the monitor its next turn
+            seen.at_rest |= _state_of(listings)
             return dg.SensorResult(skip_reason=_no_baseline(spec))
         log = _news(connection, spec, "inference_log", seen.folders, listings, inspected)
         labels = _news(connection, spec, "labels", seen.folders, listings, inspected)
@@ -257,17 +260,20 @@ def _request(
     evidence = [part.days[day] for day in days]
     due_for = sha256(repr((spec.name, part.assets, str(first), str(last), evidence)).encode()).hexdigest()[:16]
     keys = [f"{due_for}-{attempt}" for attempt in range(ATTEMPTS)]
-    earlier = [run for run in (earlier_run(instance, spec.name, key) for key in keys) if run is not None]
-    if len(earlier) == ATTEMPTS:
-        given_up = f"{first} to {last}: given up after {ATTEMPTS} runs, the last is {earlier[-1].run_id}"
-        return f"{given_up}; correct what failed, then materialise {', '.join(part.assets)} of these days"
+    attempt, last_run = 0, earlier_run(instance, spec.name, keys[0])
+    while last_run is not None:
+        attempt += 1
+        if attempt == ATTEMPTS:
+            given_up = f"{first} to {last}: given up after {ATTEMPTS} runs, the last is {last_run.run_id}"
+            return f"{given_up}; correct what failed, then materialise {', '.join(part.assets)} of these days"
+        last_run = earlier_run(instance, spec.name, keys[attempt])
     tags = {BECAUSE_TAG: part.because, RANGE_START: str(first), RANGE_END: str(last)}
-    if earlier:
+    if attempt:
         tags[ALONE_TAG] = "it was asked for before"
     if part.is_history and newest is not None and (last < newest or (part.assets == RESCORED and last == newest)):
         tags[REOPENED_TAG] = "true"
     selection = [dg.AssetKey([spec.name, asset]) for asset in part.assets]
-    return dg.RunRequest(run_key=keys[len(earlier)], tags=tags, asset_selection=selection)
+    return dg.RunRequest(run_key=keys[attempt], tags=tags, asset_selection=selection)
 
 
 def _busy_days(turn: Turn) -> set[date]:

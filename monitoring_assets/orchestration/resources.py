@@ -13,7 +13,7 @@ from monitoring_assets.errors import PermanentError, TransientError, WarehouseLo
 from monitoring_assets.monitor_spec import MonitorSpec
 from monitoring_assets.orchestration.event_batches import events_in_batches
 from monitoring_assets.row_storage.kept_rows import with_rows
-from monitoring_assets.warehouse import LOCK_PATIENCE_SECONDS, AnyWarehouse, Scope
+from monitoring_assets.warehouse import LOCK_PATIENCE_SECONDS, AnyWarehouse, Scope, Warehouse
 
 # Warehouses, and the specs whose tables are known to be in them.
 _READY: set[tuple[object, ...]] = set()
@@ -46,6 +46,11 @@ class MonitoringHome(dg.ConfigurableResource):
         """Where the monitor's results are."""
         results = warehouse_in(self.folder, self.patience_seconds, dg.get_dagster_logger().warning, spec.name)
         return with_rows(results, self.located(spec))
+
+    def has_warehouse(self, spec: MonitorSpec) -> bool:
+        """Whether there may be results of the monitor: where there is not even a file there are none, and who asks makes none."""
+        warehouse = self.warehouse_of(spec)
+        return not isinstance(warehouse, Warehouse) or warehouse.path.exists()
 
     def located(self, spec: MonitorSpec) -> MonitorSpec:
         """The spec with relative paths starting at this folder."""

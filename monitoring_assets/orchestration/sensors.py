@@ -91,6 +91,8 @@ def _alerts_due(turn: Turn) -> dg.SensorResult:
     seen: dict[str, int] = json.loads(turn.cursor or "{}")
     events, cursor = _new_events(turn.instance, turn.spec, seen)
     newest = {} if _all_from_backfills(turn.instance, events) else _newest_days(events)
+    if not turn.home.has_warehouse(turn.spec):
+        return dg.SensorResult(skip_reason="nothing was judged yet", cursor=json.dumps(cursor | {UNSENT: 0}))
     if not newest and not seen.get(UNSENT, True):
         return dg.SensorResult(skip_reason="no new day was judged, except by a backfill", cursor=json.dumps(cursor))
     try:

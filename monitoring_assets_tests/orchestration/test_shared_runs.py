@@ -94,6 +94,8 @@ def test_what_fails_in_a_run_of_several_monitors_harms_no_other(
     def launch(keys: Sequence[dg.AssetKey], tags: dict[str, str]) -> dg.ExecuteInProcessResult:
         return job.execute_in_process(instance=instance, asset_selection=keys, tags=tags, run_config=QUIET, raise_on_error=False)
 
+    assert _asked(definitions, instance, tmp_path) == []
+    assert not (tmp_path / "warehouses").exists()  # a sensor that only asks makes none
     succeeded(launch([dg.AssetKey([name, "reference_baseline"]) for name in NAMES], {}))
     for name in NAMES:
         write_day(tmp_path / name, DAY)
