@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from monitoring_assets.errors import ObjectGone, StorageRefused, StorageUnavailable
+from monitoring_assets.errors import ObjectGone, SourceChanged, StorageRefused, StorageUnavailable
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
 SCHEMES = ("s3", "gs", "gcs", "abfs", "abfss")
 # Bytes that are on their way at once, of each object, and how many objects at once.
-BLOCK_BYTES, AT_ONCE = 4 << 20, 4
+BLOCK_BYTES, AT_ONCE = 16 << 20, 4
 # Seconds until a connection counts as refused, and an answer as missing. Google's client would else try for 15 minutes.
 CONNECT_SECONDS, ANSWER_SECONDS = 5, 30
 # On what pyarrow was built with: these variables choose the store and who asks.
@@ -32,6 +32,7 @@ ENVIRONMENT = re.compile(r"AWS_|AZURE_|GOOGLE_|CLOUDSDK_|CLOUD_STORAGE_")
 REFUSALS = re.compile(
     r"ACCESS_DENIED|Access ?Denied|INVALID_ACCESS_KEY_ID|InvalidAccessKeyId|SIGNATURE_DOES_NOT_MATCH|SignatureDoesNotMatch|"
     r"INVALID_CLIENT_TOKEN_ID|EXPIRED_TOKEN|ExpiredToken|InvalidToken|UNRECOGNIZED_CLIENT|NO_SUCH_BUCKET|NoSuchBucket|"
+    r"Bucket '[^']*' not found|"
     r"HTTP status 301|PermanentRedirect|ContainerNotFound|AuthorizationFailure|AuthorizationPermissionMismatch|"
     r"AuthenticationFailed|PERMISSION_DENIED|UNAUTHENTICATED|HTTP response code 40[13]|HTTP status 40[13]"
 )
@@ -78,21 +79,33 @@ def objects_under(prefix: str, recursive: bool = True) -> list[StoredObject]:
 
 
 def fetch(path: str, to: Path) -> None:
-    """Copy an object to a file of this machine, block by block.
+    """Copy an object to a file of this machine, block by block, each of which is a request.
 
     Raises
     ------
     ObjectGone
         When there is no such object, any more.
+    SourceChanged
+        When another took its place meanwhile, so that the copy may hold parts of both.
     StorageRefused, StorageUnavailable
     """
     files, key, _ = _located(path)
     try:
-        with _errors_about(path), files.open_input_stream(key, compression=None, buffer_size=0) as given, to.open("wb") as kept:
+        with _errors_about(path), files.open_input_file(key) as given, to.open("wb") as kept:
+            size = given.size()
+            before = None if size <= BLOCK_BYTES else _version(files, key)
             while block := given.read(BLOCK_BYTES):
                 kept.write(block)
+            after = None if before is None else _version(files, key)
     except FileNotFoundError:
         raise ObjectGone(f"{path} was there when the store was listed, and is gone. Nothing was stored; run it again.") from None
+    if before != after or (before is not None and before[0] != size):
+        raise SourceChanged(f"{path} was replaced while it was read. Nothing was stored; run it again.")
+
+
+def _version(files: "FileSystem", key: str) -> tuple[int | None, int | None]:
+    info = files.get_file_info(key)
+    return info.size, info.mtime_ns
 
 
 def put(file: Path, path: str) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from monitoring_assets import object_storage
-from monitoring_assets.errors import ObjectGone, PermanentError, StorageRefused, StorageUnavailable, TransientError
+from monitoring_assets.errors import ObjectGone, PermanentError, SourceChanged, StorageRefused, StorageUnavailable, TransientError
 from monitoring_assets.ingestion import present_files
 from monitoring_assets.ingestion.present_files import find_files
 from monitoring_assets_tests.example_monitor import (
@@ -174,6 +174,22 @@ def test_an_object_that_goes_between_listing_and_reading_fails_the_run_and_store
         monkeypatch.undo()
         assert [d.is_absent for d in ingest_log(connection, spec, DAYS)] == [False, True, False]
         assert contents(connection, spec, "inference_log")["inference_log"] == before["inference_log"]
+
+
+def test_an_object_that_is_replaced_while_it_is_fetched_is_no_mixture_of_both(tmp_path, object_store, prefix, monkeypatch):
+    monkeypatch.setattr(object_storage, "BLOCK_BYTES", 100)
+    key, kept = f"{prefix}log.csv", tmp_path / "log.csv"
+
+    class Interfering:
+        def open(self, mode: str) -> object:
+            object_store.put(key, b"b" * 1_001)
+            return kept.open(mode)
+
+    object_store.put(key, b"a" * 1_000)
+    object_storage.fetch(f"s3://{BUCKET}/{key}", kept)
+    assert kept.read_bytes() == b"a" * 1_000
+    with pytest.raises(SourceChanged, match=r"log\.csv was replaced while it was read"):
+        object_storage.fetch(f"s3://{BUCKET}/{key}", Interfering())
 
 
 def test_a_store_that_is_down_is_transient_and_a_bucket_that_is_not_there_permanent(tmp_path, object_store, monkeypatch):
