@@ -12,8 +12,8 @@ import pandas as pd
 
 from monitoring_assets.baselines.day_facts import copy_first_facts, write_day_facts
 from monitoring_assets.baselines.in_force import Baseline, select_baselines
-from monitoring_assets.ingestion.reference import REFERENCE_ROWS, ReferenceRows
-from monitoring_assets.measuring.day_rows import Rows, StoredRows
+from monitoring_assets.ingestion.reference import ReferenceRows
+from monitoring_assets.measuring.day_rows import Rows, StoredRows, logged_rows
 from monitoring_assets.measuring.measure import Wanted
 from monitoring_assets.measuring.refinement import refine_profiles
 from monitoring_assets.measuring.stored_grids import ensure_grids
@@ -36,9 +36,9 @@ def build_reference_baseline(
         columns = {name: kind for name, kind in columns.items() if name in spec.features}
     _stage(connection, spec)
     with transaction(connection):
-        _profile(connection, spec, StoredRows(spec, REFERENCE_ROWS), columns, sample=True)
+        _profile(connection, spec, reference.rows, columns, sample=True)
         baseline = _store(connection, spec, 0, date.min.replace(year=1970), None, *(metric or (None, None)))
-        write_day_facts(connection, spec, baseline.baseline_id, REFERENCE_ROWS)
+        write_day_facts(connection, spec, baseline.baseline_id, reference.rows)
         return baseline
 
 
@@ -96,8 +96,7 @@ def build_candidate_baseline(
         sequence = earlier[0].sequence if earlier else ((newest[0] if newest else None) or 0) + 1
         baseline = _store(connection, spec, sequence, None, model_version, metric, metric_value)
         read_rows_of(connection, days_between(first, last))
-        rows = f"(SELECT * FROM {table(spec, 'inference_log')} WHERE day BETWEEN DATE '{first}' AND DATE '{last}')"
-        write_day_facts(connection, spec, baseline.baseline_id, rows)
+        write_day_facts(connection, spec, baseline.baseline_id, logged_rows(connection, spec, days_between(first, last)))
         copy_first_facts(connection, spec, baseline.baseline_id, first, last)
         return baseline
 

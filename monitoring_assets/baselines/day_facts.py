@@ -10,6 +10,9 @@ from itertools import combinations
 import duckdb
 import pyarrow as pa
 
+from monitoring_assets.measuring.day_rows import Rows
+from monitoring_assets.measuring.measure import Wanted
+from monitoring_assets.measuring.ruled import PlainRule
 from monitoring_assets.monitor_spec import MonitorSpec
 from monitoring_assets.warehouse import quoted, table
 
@@ -22,22 +25,25 @@ PAIRS_AT_ONCE = 500
 Pair = tuple[str, str]
 
 
-def write_day_facts(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, baseline_id: str, rows: str) -> None:
-    """Store the facts of a relation's days as the baseline's. The relation holds `day`, the event time and the features."""
+def write_day_facts(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, baseline_id: str, rows: Rows) -> None:
+    """Store the facts of the days of these rows as the baseline's."""
     target = table(spec, "baseline_facts")
+    connection.register("last_events", rows.tables(connection, Wanted(rules={0: PlainRule("fresh")}))["ruled"])
     connection.execute(
         f"INSERT INTO {target} BY NAME SELECT ?::VARCHAR AS baseline_id, day, 'hours_before_end' AS fact, "
-        f"?::VARCHAR[] AS columns, {hours_before_end(spec)} AS value, count(*) AS row_count FROM {rows} "
-        f"WHERE {quoted(spec.event_time)} IS NOT NULL GROUP BY day ORDER BY day",
+        f"?::VARCHAR[] AS columns, {_hours_before_end(spec)} AS value, rows AS row_count FROM last_events "
+        "WHERE last0 IS NOT NULL ORDER BY day",
         [baseline_id, [spec.event_time]],
     )
+    connection.unregister("last_events")
     numeric = [name for name, feature in spec.features.items() if feature.kind == "numeric"]
     pairs = list(combinations(numeric, 2))
     if not pairs:
         return
-    (row_count,) = connection.execute(f"SELECT count(*) FROM {rows}").fetchall()[0]
+    read = rows.relation(connection, numeric, at_most=BUDGET // len(pairs))
+    (row_count,) = connection.execute(f"SELECT count(*) FROM {read}").fetchall()[0]
     share = BUDGET / max(row_count * len(pairs), 1)
-    drawn = rows if share >= 1 else f"(SELECT * FROM {rows} USING SAMPLE {100 * share}% (system, 1))"
+    drawn = read if share >= 1 else f"(SELECT * FROM {read} USING SAMPLE {100 * share}% (system, 1))"
     connection.execute(f"CREATE OR REPLACE TEMP TABLE correlated_rows AS {_finite_sql(drawn, numeric)}")
     found = [
         {"day": day, "columns": list(pair), "value": r, "row_count": n}
@@ -65,10 +71,9 @@ def copy_first_facts(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, b
     )
 
 
-def hours_before_end(spec: MonitorSpec) -> str:
-    """SQL over the rows of a day, grouped by `day`: hours from its last event to its end in the monitor's time zone."""
-    end = f"epoch((day + 1)::TIMESTAMP AT TIME ZONE '{spec.time_zone}')"
-    return f"(any_value({end}) - epoch(max({quoted(spec.event_time)}))) / 3600.0"
+def _hours_before_end(spec: MonitorSpec) -> str:
+    """SQL: hours from the last event of a day, `last0` in microseconds, to the day's end in the monitor's time zone."""
+    return f"(epoch((day + 1)::TIMESTAMP AT TIME ZONE '{spec.time_zone}') - last0 / 1e6) / 3600.0"
 
 
 def finite(column: str) -> str:

@@ -190,8 +190,21 @@ def bucketed(
                 yield pa.record_batch({"bucket": pa.array([number], pa.int32()), "side": [side], "content": [part]})
 
 
+@dataclass(frozen=True)
+class Joining:
+    """What is asked of predictions and their labels: tables, or rows, of which the `columns` of so large a `share` is drawn, the
+    same every time."""
+
+    wanted: Wanted
+    columns: tuple[str, ...] = ()
+    share: float = 1.0
+
+    def columns_read(self, spec: MonitorSpec) -> list[str]:
+        return list(dict.fromkeys([*columns_joined(spec), *self.columns]))
+
+
 def joined(
-    lake: Lake, wanted: Wanted, buckets: int, resolved: pa.Table, batches: Iterable[pa.RecordBatch]
+    lake: Lake, asked: Joining, buckets: int, resolved: pa.Table, batches: Iterable[pa.RecordBatch]
 ) -> Iterator[pa.RecordBatch]:
     """A task: the labels of its buckets judged against the predictions, and both measured. `resolved` are the accepted
     predictions whose id occurred more than once; each belongs to one bucket."""
@@ -208,20 +221,20 @@ def joined(
         own = connection.sql(
             f"FROM resolved_predictions WHERE {lake.identity_sql} % {buckets} IN ({', '.join(map(str, sorted(mine)))})"
         ).to_arrow_table()
-        yield packed(joined_part(connection, lake, wanted, own, sides["log"], sides["labels"]))
+        yield packed(joined_part(connection, lake, asked, own, sides["log"], sides["labels"]))
 
 
 def joined_part(
     connection: duckdb.DuckDBPyConnection,
     lake: Lake,
-    wanted: Wanted,
+    asked: Joining,
     resolved: pa.Table,
     log: Sequence[pa.Table],
     labels: Sequence[pa.Table],
 ) -> Tables:
     """The tables of some predictions and of the delivered labels of the same ids."""
-    spec = lake.spec
-    kept = resolved.select(["day", *columns_joined(spec)])
+    spec, wanted = lake.spec, asked.wanted
+    kept = resolved.select(["day", *asked.columns_read(spec)])
     connection.register("predictions", pa.concat_tables([kept, *(part.cast(kept.schema) for part in log)]))
     lake.judge(connection, pa.table({name: pa.array([], pa.string()) for name in {*lake.types, lake.day_column}}))
     empty = connection.sql(f"FROM {DELIVERED}").to_arrow_table()
@@ -229,11 +242,18 @@ def joined_part(
     connection.execute(f"CREATE OR REPLACE TEMP TABLE known_labels AS {known_ids_sql(spec, 'delivered_labels', 'predictions')}")
     connection.execute(f"CREATE OR REPLACE TEMP TABLE judged_labels AS {first_of_each_id('known_labels', spec.id)}")
     found = delivered(connection, "judged_labels", wanted.delivered) if wanted.delivered is not None else {}
+    stored = ", ".join(f"{sql} AS {name}" for name, sql in stored_label(spec).items())
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE accepted_labels AS SELECT day, {stored} FROM judged_labels WHERE __reason IS NULL"
+    )
+    if asked.columns:
+        columns = ", ".join(f"p.{quoted(name)}" for name in asked.columns)
+        drawn = "true" if asked.share >= 1 else f"hash(p.day, l.prediction_id) < {int(asked.share * 2**64)}"
+        found["rows"] = connection.sql(
+            f"SELECT p.day, {columns}, l.prediction_id AS __id, l.label AS __label FROM predictions p JOIN accepted_labels l "
+            f"ON l.day = p.day AND l.prediction_id = p.{quoted(spec.id)} WHERE l.label IS NOT NULL AND {drawn}"
+        ).to_arrow_table()
     if wanted.labelled:
-        stored = ", ".join(f"{sql} AS {name}" for name, sql in stored_label(spec).items())
-        connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE accepted_labels AS SELECT day, {stored} FROM judged_labels WHERE __reason IS NULL"
-        )
         rows = f"({labelled_log(spec, measured_columns(spec), 'predictions', 'accepted_labels')})"
         found |= measure(connection, rows, spec, Wanted(labelled=True))
     return found

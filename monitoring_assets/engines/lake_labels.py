@@ -9,8 +9,9 @@ import duckdb
 import pyarrow as pa
 
 from monitoring_assets.engines import executor
+from monitoring_assets.engines.executor import Joining
 from monitoring_assets.engines.lake import LakeRows
-from monitoring_assets.engines.lake_days import AccountedLog, delivered_rows, refuse_changes
+from monitoring_assets.engines.lake_days import AccountedLog, accounted_log, delivered_rows, refuse_changes
 from monitoring_assets.engines.spark_session import spark_errors
 from monitoring_assets.ingestion.labels import label_contract
 from monitoring_assets.measuring.delivered import accepted_sql
@@ -19,6 +20,8 @@ from monitoring_assets.monitor_spec import MonitorSpec
 from monitoring_assets.sql_text import quoted
 
 BUCKETS = "bucket int, side string, content binary"
+# Labelled rows that a model is trained on by default, and judged by: more change little, and are 25 columns of 8 MB each.
+TRAINING_ROWS = 1_000_000
 # Predictions that one task joins with their labels.
 ROWS_OF_A_BUCKET = 400_000
 
@@ -39,19 +42,10 @@ def joined_tables(log: AccountedLog, labels: LakeRows, wanted: Wanted) -> Tables
     RowsChanged
         When other predictions are accepted than `inference_log` has counted.
     """
-    spec = labels.lake.spec
-    buckets = max(1, -(-(log.rows.row_count or 0) // ROWS_OF_A_BUCKET))
-    resolved, lake = log.rows.resolved
-    columns = [quoted(name) for name in executor.columns_joined(spec)]
-    with spark_errors(log.rows.spark, log.rows.shown):
-        predicted = log.rows.frame().mapInArrow(partial(executor.bucketed, lake, "log", columns, buckets), BUCKETS)
-        told = labels.frame().mapInArrow(partial(executor.bucketed, labels.lake, "labels", ["*"], buckets), BUCKETS)
-        together = predicted.unionAll(told).repartition(buckets, "bucket")
-        found = together.mapInArrow(partial(executor.joined, labels.lake, wanted, buckets, _accepted(resolved)), executor.PACKED)
-        packed = found.toArrow()
+    packed, resolved = _joined(log, labels, Joining(wanted))
     with executor.connected(labels.lake) as own:
-        parts = list(executor.unpacked(packed)) or [executor.joined_part(own, labels.lake, wanted, _accepted(resolved), [], [])]
-        tables = executor.added(own, labels.lake, wanted, parts)
+        none = [] if packed.num_rows else [executor.joined_part(own, labels.lake, Joining(wanted), resolved, [], [])]
+        tables = executor.added(own, labels.lake, wanted, [*none, *executor.unpacked(packed)])
     if wanted.labelled:
         now: dict[date, int] = {}
         for row in tables["labelled"].to_pylist():
@@ -61,7 +55,38 @@ def joined_tables(log: AccountedLog, labels: LakeRows, wanted: Wanted) -> Tables
     return tables
 
 
-def _accepted(resolved: pa.Table) -> pa.Table:
+def labelled_relations(
+    connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: Sequence[date], columns: Sequence[str]
+) -> tuple[str, str]:
+    """Predictions whose label is known, with these columns, and their labels, as two temporary tables of the connection: of more
+    than `TRAINING_ROWS` about so many, drawn by the hash of their ids, the same every time."""
+    log, labels = accounted_log(connection, spec, days), labels_of(spec, days)
+    known = sum(log.accepted.values())
+    asked = Joining(Wanted(), tuple(columns), min(1.0, TRAINING_ROWS / max(known, 1)))
+    packed, resolved = _joined(log, labels, asked)
+    with executor.connected(labels.lake) as own:
+        empty = executor.joined_part(own, labels.lake, asked, resolved.slice(0, 0), [], [])["rows"]
+    rows = pa.concat_tables([empty, *(tables["rows"] for tables in executor.unpacked(packed))])
+    connection.register("labelled_rows", rows)
+    connection.execute("CREATE OR REPLACE TEMP TABLE fetched_predictions AS SELECT * EXCLUDE (__id, __label) FROM labelled_rows")
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE fetched_labels AS SELECT day, __id AS prediction_id, __label AS label FROM labelled_rows"
+    )
+    connection.unregister("labelled_rows")
+    return "fetched_predictions", "fetched_labels"
+
+
+def _joined(log: AccountedLog, labels: LakeRows, asked: Joining) -> tuple[pa.Table, pa.Table]:
+    """What the joining tasks found, packed, and the accepted predictions whose id occurred more than once."""
+    buckets = max(1, -(-(log.rows.row_count or 0) // ROWS_OF_A_BUCKET))
+    repeated, lake = log.rows.resolved
     with duckdb.connect() as own:
-        own.register("resolved", resolved)
-        return own.sql(f"FROM {accepted_sql('resolved')}").to_arrow_table()
+        own.register("repeated", repeated)
+        resolved = own.sql(f"FROM {accepted_sql('repeated')}").to_arrow_table()
+    columns = [quoted(name) for name in asked.columns_read(lake.spec)]
+    with spark_errors(log.rows.spark, log.rows.shown):
+        predicted = log.rows.frame().mapInArrow(partial(executor.bucketed, lake, "log", columns, buckets), BUCKETS)
+        delivered = labels.frame().mapInArrow(partial(executor.bucketed, labels.lake, "labels", ["*"], buckets), BUCKETS)
+        together = predicted.unionAll(delivered).repartition(buckets, "bucket")
+        found = together.mapInArrow(partial(executor.joined, labels.lake, asked, buckets, resolved), executor.PACKED)
+        return found.toArrow(), resolved

@@ -22,6 +22,8 @@ SETTINGS = {
     "spark.sql.execution.arrow.maxRecordsPerBatch": "100000",
     "spark.sql.execution.arrow.maxBytesPerBatch": str(64 << 20),
 }
+# Spark Connect would try for ten minutes to reach a server that is gone; whoever started the run tries it again.
+RETRIES = {"max_retries": 6, "initial_backoff": 50, "max_backoff": 10_000, "backoff_multiplier": 4.0}
 # How Spark says that the cluster, or the way to it, is gone.
 LOST = (
     "UNAVAILABLE", "SparkContext was shut down", "SparkContext has been shutdown", "stopped SparkContext", "Connection refused",
@@ -52,20 +54,32 @@ def session_of(spark: Spark) -> Any:
     if key in _SESSIONS:
         return _SESSIONS[key]
     with spark_errors(spark, "Spark"):
-        builder = sessions.builder
-        if spark.master is not None:
-            os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-            builder = builder.master(spark.master).appName("monitoring-assets")
-            settings = {"spark.ui.enabled": "false", "spark.ui.showConsoleProgress": "false", **spark.config}
-        else:
-            builder, settings = builder.remote(_address(spark)), spark.config
-        for name, value in settings.items():
-            builder = builder.config(name, str(value).lower() if isinstance(value, bool) else value)
-        session = builder.getOrCreate()
+        session = _classic(sessions.builder, spark) if spark.master is not None else _connected(sessions.builder, spark)
         for name, value in SETTINGS.items():
             session.conf.set(name, value)
     _SESSIONS[key] = session
     return session
+
+
+def _classic(builder: Any, spark: Spark) -> Any:
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    builder = builder.master(spark.master).appName("monitoring-assets")
+    for name, value in {"spark.ui.enabled": False, "spark.ui.showConsoleProgress": False, **spark.config}.items():
+        builder = builder.config(name, _text(value))
+    return builder.getOrCreate()
+
+
+def _connected(builder: Any, spark: Spark) -> Any:
+    session = builder.remote(_address(spark)).getOrCreate()
+    retries = import_module("pyspark.sql.connect.client.retries")
+    session.client.set_retry_policies([retries.DefaultPolicy(**RETRIES)])
+    for name, value in spark.config.items():
+        session.conf.set(name, _text(value))
+    return session
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 @contextmanager

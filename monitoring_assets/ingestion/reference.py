@@ -14,9 +14,13 @@ from monitoring_assets.ingestion.files import error_text
 from monitoring_assets.ingestion.labels import RULES
 from monitoring_assets.ingestion.prediction_log import weight_rules
 from monitoring_assets.ingestion.sources import find_readings, prepare
+from monitoring_assets.measuring.day_rows import Rows, StoredRows, logged_rows
+from monitoring_assets.measuring.measure import Wanted
+from monitoring_assets.measuring.ruled import PlainRule
 from monitoring_assets.monitor_spec import MonitorSpec, Source, days_between
 from monitoring_assets.retention.forgetting import forgotten_days
 from monitoring_assets.row_storage.kept_rows import read_rows_of
+from monitoring_assets.sql_text import days_accepted
 from monitoring_assets.warehouse import include_rows, quoted, table
 
 REFERENCE_ROWS = "reference_rows"
@@ -24,10 +28,10 @@ REFERENCE_ROWS = "reference_rows"
 
 @dataclass(frozen=True)
 class ReferenceRows:
-    """What the temporary table `reference_rows` holds: `day`, the features, the sampling weight where the monitor has one, and
-    where they exist the prediction column and the label (under their own names). `broken_rows` of a reference file broke the
-    contract and are left out. `without_values` are features the monitor was given after its first baseline was made, and of
-    which the reference has no value."""
+    """What the reference's `rows` hold, and unless they lie in a lake the temporary table `reference_rows`: `day`, the features,
+    the sampling weight where the monitor has one, and where they exist the prediction column and the label (under their own
+    names). `broken_rows` of a reference file broke the contract and are left out. `without_values` are features the monitor was
+    given after its first baseline was made, and of which the reference has no value."""
 
     first_day: date
     last_day: date
@@ -35,6 +39,7 @@ class ReferenceRows:
     broken_rows: int
     has_prediction: bool
     has_label: bool
+    rows: Rows
     without_values: tuple[str, ...] = ()
 
 
@@ -49,6 +54,8 @@ def stage_reference(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) ->
         When the reference holds no rows.
     """
     added = _features_added(connection, spec)
+    if spec.is_in_lake and spec.reference.path is None:
+        return _range_of_lake(connection, spec, added)
     if spec.reference.path:
         with TemporaryDirectory(prefix="monitoring-assets-") as folder:
             broken = _stage_file(connection, spec, added, Path(folder))
@@ -57,15 +64,14 @@ def stage_reference(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) ->
     columns = [row[0] for row in connection.execute(f"DESCRIBE {REFERENCE_ROWS}").fetchall()]
     found = connection.execute(f"SELECT min(day), max(day), count(*) FROM {REFERENCE_ROWS}").fetchone()
     if found is None or not found[2]:
-        where = spec.resolve(spec.reference.path) if spec.reference.path else _range_text(spec)
-        remedy = "" if spec.reference.path else f" Materialise {spec.name}/inference_log for those days first."
-        raise BaselineMissing(f"the reference of {spec.name} ({where}) holds no usable rows, of {broken} delivered.{remedy}")
+        raise _without_rows(spec, broken)
     has_label = spec.label is not None and spec.label.column in columns
     counts = connection.execute(
         "SELECT " + ", ".join(["0", *(f"count({quoted(name)})" for name in added)]) + f" FROM {REFERENCE_ROWS}"
     )
     empty = tuple(name for name, count in zip(added, counts.fetchall()[0][1:], strict=True) if not count)
-    return ReferenceRows(found[0], found[1], found[2], broken, spec.prediction.column in columns, has_label, empty)
+    rows = StoredRows(spec, REFERENCE_ROWS)
+    return ReferenceRows(found[0], found[1], found[2], broken, spec.prediction.column in columns, has_label, rows, empty)
 
 
 def _features_added(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) -> list[str]:
@@ -113,6 +119,30 @@ def _stage_file(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, added:
         ) from None
     kept = connection.execute(f"SELECT count(*) FROM {REFERENCE_ROWS}").fetchone()
     return (counted[0] if counted else 0) - (kept[0] if kept else 0)
+
+
+def _without_rows(spec: MonitorSpec, broken: int) -> BaselineMissing:
+    where = spec.resolve(spec.reference.path) if spec.reference.path else _range_text(spec)
+    remedy = "" if spec.reference.path else f" Materialise {spec.name}/inference_log for those days first."
+    return BaselineMissing(f"the reference of {spec.name} ({where}) holds no usable rows, of {broken} delivered.{remedy}")
+
+
+def _range_of_lake(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, added: Sequence[str]) -> ReferenceRows:
+    """A range of a log in a lake, whose rows stay there."""
+    days = connection.execute(
+        f"SELECT day, row_count FROM {days_accepted(spec)} WHERE day BETWEEN ? AND ? ORDER BY day",
+        [spec.reference.first_day, spec.reference.last_day],
+    ).fetchall()
+    if not days:
+        raise _without_rows(spec, 0)
+    rows = logged_rows(connection, spec, [day for day, _ in days])
+    total, empty = sum(count for _, count in days), dict.fromkeys(added, 0)
+    if added:
+        missing = {place: PlainRule("not_null", name) for place, name in enumerate(added)}
+        for row in rows.tables(connection, Wanted(rules=missing))["ruled"].to_pylist():
+            empty = {name: empty[name] + row[f"m{place}"] for place, name in enumerate(added)}
+    without = tuple(name for name, count in empty.items() if count == total)
+    return ReferenceRows(days[0][0], days[-1][0], total, 0, True, spec.label is not None, rows, without)
 
 
 def _stage_range(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec) -> int:

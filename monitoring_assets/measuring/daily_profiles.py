@@ -2,19 +2,23 @@
 profile and a sample are.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import date
 
 import duckdb
 
-from monitoring_assets.measuring.day_rows import logged_rows
+from monitoring_assets.measuring.day_rows import Rows, logged_rows
 from monitoring_assets.measuring.measure import Tables, Wanted
 from monitoring_assets.measuring.refinement import refine_profiles
 from monitoring_assets.measuring.stored_grids import ensure_grids
 from monitoring_assets.monitor_spec import MonitorSpec
+from monitoring_assets.retention.forgetting import forgotten_days
 from monitoring_assets.warehouse import literal, replace_days, table, transaction
 from monitoring_assets.warehouse_tables import PROFILE_COLUMNS
+
+Connect = Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]]
 
 
 @dataclass(frozen=True)
@@ -27,17 +31,29 @@ class ProfiledDay:
     columns: int
 
 
-def profile_days(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: Sequence[date]) -> list[ProfiledDay]:
+def measured_in_lake(connect: Connect, spec: MonitorSpec, days: Sequence[date]) -> Tables | None:
+    """What `profile_days` stores of rows in a lake, measured while the warehouse is closed; None of rows that it holds."""
+    if not spec.is_in_lake:
+        return None
+    with connect() as connection:
+        gone = forgotten_days(connection, spec, days)
+        rows = logged_rows(connection, spec, [day for day in days if day not in gone])
+        wanted = _wanted(connection, spec, rows)
+    with duckdb.connect() as own:
+        return rows.tables(own, wanted)
+
+
+def profile_days(
+    connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: Sequence[date], tables: Tables | None = None
+) -> list[ProfiledDay]:
     """Replace the profiles and the samples of these days by those of `inference_log` now. Bins come from the reference, so there
-    must be a baseline.
+    must be a baseline. `tables` are what was measured of the days already.
     """
     rows = logged_rows(connection, spec, days)
     profiles, samples = table(spec, "daily_profile"), table(spec, "daily_sample")
     with transaction(connection):
-        grids = ensure_grids(connection, spec, rows, spec.watched_columns)
+        tables = tables or rows.tables(connection, _wanted(connection, spec, rows))
         connection.execute(f"CREATE OR REPLACE TEMP TABLE profiled_days AS FROM {profiles} LIMIT 0")
-        wanted = Wanted({name: grids[name] for name in spec.watched_columns}, sample=True, by_version=True)
-        tables = rows.tables(connection, wanted)
         _put_profiles(connection, spec, tables)
         refine_profiles(connection, spec, "profiled_days", rows, spec.watched_columns, by_version=True)
         replace_days(connection, profiles, days, f"SELECT {', '.join(PROFILE_COLUMNS)} FROM profiled_days ORDER BY ALL")
@@ -51,6 +67,11 @@ def profile_days(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days:
     ).fetchall()
     by_day = {day: ProfiledDay(day, *facts) for day, *facts in found}
     return [by_day.get(day, ProfiledDay(day, 0, None, 0)) for day in days]
+
+
+def _wanted(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, rows: Rows) -> Wanted:
+    grids = ensure_grids(connection, spec, rows, spec.watched_columns)
+    return Wanted({name: grids[name] for name in spec.watched_columns}, sample=True, by_version=True)
 
 
 def _put_profiles(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, tables: Tables) -> None:

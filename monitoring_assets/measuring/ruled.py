@@ -5,6 +5,7 @@ What a rule means, and whether a day meets it, is `quality/`'s; a rule is known 
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import duckdb
@@ -33,6 +34,15 @@ class Rule(Protocol):
     def column(self) -> str | None: ...
     @property
     def arguments(self) -> dict[str, Any]: ...
+
+
+@dataclass(frozen=True)
+class PlainRule:
+    """A rule without more to it, for who wants its counts and judges nothing."""
+
+    kind: str
+    column: str | None = None
+    arguments: dict[str, Any] = field(default_factory=dict)
 
 
 def ruled(connection: duckdb.DuckDBPyConnection, rows: str, spec: MonitorSpec, rules: Mapping[int, Rule]) -> dict[str, pa.Table]:

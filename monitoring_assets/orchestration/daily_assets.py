@@ -5,12 +5,14 @@ Pure code is imported when an asset runs, not when definitions load: pandas alon
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import date, timedelta
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+import duckdb
 
 from monitoring_assets.chosen_warehouse import warehouse_kind, warehouse_pool
 from monitoring_assets.errors import SourceUnreadable
@@ -119,11 +121,25 @@ def _daily_profile(spec: MonitorSpec) -> dg.AssetsDefinition:
     @_daily(spec, "daily_profile", ["inference_log", "reference_baseline"], "Mergeable counts of every column, per day.")
     def daily_profile(context: dg.AssetExecutionContext, monitoring_home: MonitoringHome) -> None:
         from monitoring_assets.baselines.in_force import baselines_in_force
-        from monitoring_assets.measuring.daily_profiles import profile_days
+        from monitoring_assets.measuring.daily_profiles import measured_in_lake, profile_days
 
-        with daily_work(context, monitoring_home, spec, "daily_profile", reads_rows=True) as (connection, days):
+        begun, asked = time.perf_counter(), days_of(context.partition_keys)
+
+        @contextmanager
+        def with_baseline() -> Iterator[duckdb.DuckDBPyConnection]:
+            with monitoring_home.connect(spec, work_on(spec, asked, "daily_profile")) as connection:
+                baselines_in_force(connection, spec, asked)
+                yield connection
+
+        with errors_for_dagster():
+            tables = measured_in_lake(with_baseline, spec, asked)
+        before = time.perf_counter() - begun
+        with daily_work(context, monitoring_home, spec, "daily_profile", reads_rows=True, seconds_before=before) as (
+            connection,
+            days,
+        ):
             baselines_in_force(connection, spec, days)
-            profiled = profile_days(connection, spec, days) if days else []
+            profiled = profile_days(connection, spec, days, tables) if days else []
         for found in profiled:
             shown = numbers({"rows": found.rows, "missing_fraction": found.missing_fraction, "columns": found.columns})
             context.add_asset_metadata(shown, partition_key=found.day.isoformat())

@@ -35,7 +35,7 @@ Key = tuple[date, str | None, str | None]
 def write_counts(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: Sequence[date]) -> None:
     """Replace these days of `performance_counts` by what log and labels hold now. Call it inside a transaction."""
     for some in [list(days)] if spec.is_in_lake and days else _chunks(connection, spec, days):
-        tables = _labelled_tables(connection, spec, some)
+        tables = labelled_tables(connection, spec, some)
         connection.register("counted", _as_table(counts_of(tables, spec.task)))
         replace_days(
             connection, table(spec, "performance_counts"), some, "SELECT * FROM counted ORDER BY day, segment, model_version"
@@ -43,7 +43,7 @@ def write_counts(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days:
         connection.unregister("counted")
 
 
-def _labelled_tables(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: Sequence[date]) -> Tables:
+def labelled_tables(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: Sequence[date]) -> Tables:
     """The days' predictions with their labels, measured where both lie."""
     if spec.is_in_lake:
         from monitoring_assets.engines.lake_days import accounted_log

@@ -12,8 +12,8 @@ from monitoring_assets.baselines.in_force import select_baselines
 from monitoring_assets.ingestion.label_maturity import days_with_mature_labels
 from monitoring_assets.ingestion.reference import REFERENCE_ROWS, ReferenceRows
 from monitoring_assets.measuring.labelled import labelled
-from monitoring_assets.monitor_spec import MonitorSpec
-from monitoring_assets.performance.counting import counts_of, read_counts, uncounted_days, write_counts
+from monitoring_assets.monitor_spec import MonitorSpec, days_between
+from monitoring_assets.performance.counting import counts_of, labelled_tables, read_counts, uncounted_days, write_counts
 from monitoring_assets.performance.counts import PerformanceCounts, pooled
 from monitoring_assets.performance.metrics import PRIMARY_METRIC, metrics_of
 from monitoring_assets.sql_text import days_accepted
@@ -28,6 +28,11 @@ def metric_of_reference(
         return None
     if spec.reference.path is None and not _is_mature(connection, spec):
         return None
+    if spec.is_in_lake and spec.reference.path is None:
+        days = days_between(reference.first_day, reference.last_day)
+        counted = counts_of(labelled_tables(connection, spec, days), spec.task)
+        value = _metric(spec, [counts for (_, segment, _), counts in counted if segment is None])
+        return None if value is None else (PRIMARY_METRIC[spec.task], value)
     weight = f"coalesce({quoted(spec.sampling_weight)}, 1.0)" if spec.sampling_weight else "1.0"
     rows = (
         f"(SELECT day, {quoted(spec.label.column)} AS __label, {quoted(spec.prediction.column)} AS __score, NULL AS __predicted, "

@@ -12,8 +12,8 @@ import duckdb
 
 from monitoring_assets.measuring.day_rows import logged_rows
 from monitoring_assets.measuring.measure import Wanted
+from monitoring_assets.measuring.ruled import PlainRule
 from monitoring_assets.monitor_spec import MonitorSpec, Quality, Severity
-from monitoring_assets.quality.expectations import NONE_TOLERATED, Expectation
 from monitoring_assets.warehouse import quoted, table
 from monitoring_assets.wording import listed
 
@@ -177,7 +177,7 @@ def _missing_rows(
 def _missing_in_lake(
     connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: Sequence[date]
 ) -> dict[date, dict[str, int]]:
-    rules = {place: Expectation("not_null", name, {}, NONE_TOLERATED, "") for place, name in enumerate(spec.log_columns)}
+    rules = {place: PlainRule("not_null", name) for place, name in enumerate(spec.log_columns)}
     counted = logged_rows(connection, spec, days).tables(connection, Wanted(rules=rules))["ruled"].to_pylist()
     return {row["day"]: {str(rule.column): n for place, rule in rules.items() if (n := row[f"m{place}"])} for row in counted}
 

@@ -17,7 +17,7 @@ from monitoring_assets.baselines.building import build_candidate_baseline
 from monitoring_assets.baselines.in_force import Baseline, discard_candidate_baseline, put_in_force
 from monitoring_assets.errors import ChampionMissing, NotEnoughLabels
 from monitoring_assets.ingestion.label_maturity import days_with_mature_labels, why_immature
-from monitoring_assets.ingestion.labels import labelled_log
+from monitoring_assets.ingestion.labels import labelled_log, labelled_relations
 from monitoring_assets.ingestion.reference import REFERENCE_ROWS, stage_reference
 from monitoring_assets.monitor_spec import MonitorSpec, days_between
 from monitoring_assets.performance.labelled_rows import realised_metrics
@@ -200,6 +200,8 @@ def _newest_labelled_day(connection: duckdb.DuckDBPyConnection, spec: MonitorSpe
     for day in reversed(days_with_mature_labels(connection, spec)):
         if day not in logged:
             continue
+        if spec.is_in_lake:  # a label is accepted there if its prediction is known
+            return day
         _read_days(connection, spec, [day])
         known = f"SELECT 1 FROM ({labelled_log(spec, ['p.day AS __day'])}) WHERE __label IS NOT NULL AND day = ? LIMIT 1"
         if connection.execute(known, [day]).fetchall():
@@ -224,9 +226,11 @@ def labelled_features(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, 
     Days before the log come from the reference.
     """
     _read_days(connection, spec, days_between(first, last))
-    mature = on_days((day for day in days_with_mature_labels(connection, spec) if first <= day <= last), "l.day")
+    days = [day for day in days_with_mature_labels(connection, spec) if first <= day <= last]
+    mature = on_days(days, "l.day")
+    relations = labelled_relations(connection, spec, days, _columns_read(spec, *spec.features))
     columns = [*(f"p.{quoted(name)}" for name in spec.features), f"p.{quoted(spec.id)} AS __id"]
-    log = f"{labelled_log(spec, columns)} WHERE l.label IS NOT NULL AND {mature}"
+    log = f"{labelled_log(spec, columns, *relations)} WHERE l.label IS NOT NULL AND {mature}"
     reaches_back = not accepted_days(connection, spec, f"day <= DATE '{first}'")
     if reaches_back and spec.reference.path and spec.label and stage_reference(connection, spec).has_label:
         weight = f"p.{quoted(spec.sampling_weight)}" if spec.sampling_weight else "1.0"
@@ -240,10 +244,15 @@ def labelled_features(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, 
     ).df()
 
 
+def _columns_read(spec: MonitorSpec, *columns: str) -> list[str]:
+    return [*columns, spec.id, *([spec.sampling_weight] if spec.sampling_weight else [])]
+
+
 def _logged_predictions(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: Sequence[date]) -> pd.DataFrame:
     """The log's own predictions of these days, for rows whose label is known."""
     read_rows_of(connection, days)
-    rows = labelled_log(spec, [f"p.{quoted(spec.prediction.column)} AS __prediction"])
+    relations = labelled_relations(connection, spec, days, _columns_read(spec, spec.prediction.column))
+    rows = labelled_log(spec, [f"p.{quoted(spec.prediction.column)} AS __prediction"], *relations)
     return connection.execute(f"{rows} WHERE l.label IS NOT NULL AND p.day IN (SELECT unnest(?::DATE[]))", [list(days)]).df()
 
 

@@ -6,6 +6,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import duckdb
 import pandas as pd
 import pytest
@@ -20,7 +21,9 @@ from monitoring_assets.monitor_spec import MonitorSpec
 from monitoring_assets.performance.windows import write_performance
 from monitoring_assets.quality.acceptance import acceptances
 from monitoring_assets.quality.daily_findings import daily_findings
+from monitoring_assets.retraining.candidates import labelled_features, plan_training
 from monitoring_assets.warehouse import transaction
+from monitoring_assets_tests.dagster_monitor import DagsterMonitor, succeeded
 from monitoring_assets_tests.engines.lake_monitor import (
     DAYS,
     SERVING,
@@ -35,6 +38,7 @@ from monitoring_assets_tests.example_monitor import (
     example_spec,
     example_warehouse,
     reference_baseline,
+    rounded,
     warehouse_of,
     write_file,
     write_labels,
@@ -132,6 +136,31 @@ def test_checks_labels_and_performance_are_those_of_duckdb(tmp_path: Path) -> No
         assert one == other
 
 
+def learnt(home: Path, spec: MonitorSpec) -> tuple[Any, ...]:
+    """The baseline from a range of the log, with its metric, and the rows that a model is trained on."""
+    with example_warehouse(home, spec) as connection:
+        delivered(connection, spec)
+    with read_labels(spec, DAYS, lambda: example_warehouse(home, spec)) as labels, example_warehouse(home, spec) as connection:
+        labels.store(connection)
+        reference_baseline(connection, spec)
+        rows = labelled_features(connection, spec, DAYS[0], DAYS[1])
+        names = ("baselines", "baseline_profiles", "baseline_sample", "baseline_facts", "profile_grids")
+        return contents(connection, spec, *names), rows.to_dict("records"), plan_training(connection, spec)
+
+
+def test_a_baseline_from_a_range_of_the_lake_and_training_rows_are_those_of_duckdb(tmp_path: Path) -> None:
+    write_days(tmp_path)
+    for day in DAYS:
+        write_both(tmp_path, day, write_labels(tmp_path, day, 900), "labels", "lake_labels")
+    chosen = {"reference": {"first_day": str(DAYS[0]), "last_day": str(DAYS[1])}, "label": {"column": "late", "delay_days": 0}}
+    lake, files = both(tmp_path, **chosen)
+    (found, rows, plan), expected = learnt(tmp_path / "lake_home", lake), learnt(tmp_path / "files_home", files)
+    assert (rows, plan) == expected[1:]
+    assert found["baselines"][0][-1] is not None
+    for name, stored in expected[0].items():
+        assert [rounded(row) for row in found[name]] == [rounded(row) for row in stored], name
+
+
 def test_rows_that_changed_since_they_were_counted_are_not_measured(tmp_path: Path) -> None:
     write_reference(tmp_path, rows=300)
     write_both(tmp_path, DAYS[0], delivered_day(DAYS[0], 60))
@@ -171,3 +200,24 @@ def test_a_day_that_is_read_again_is_replaced_and_a_day_without_rows_is_empty(tm
         assert first[0].delivered_rows == 62
         assert (first[1].delivered_rows, first[1].unreadable) == (0, None)
         assert connection.execute("SELECT count(*) FROM example.deliveries").fetchall() == [(2,)]
+
+
+def test_the_assets_and_checks_of_a_lake_run_in_dagster_and_show_what_those_of_files_show(tmp_path: Path) -> None:
+    write_reference(tmp_path, rows=300)
+    write_days(tmp_path, DAYS[:2])
+    for day in DAYS[:2]:
+        write_both(tmp_path, day, write_labels(tmp_path, day, 900), "labels", "lake_labels")
+    shown = []
+    for place, spec in enumerate(both(tmp_path, label={"column": "late", "delay_days": 0})):
+        content = spec.model_dump(exclude_unset=True, mode="json")
+        content["labels"] = content["labels"] if spec.is_in_lake else {"path": str(tmp_path / "labels/{day}.parquet")}
+        with dg.DagsterInstance.ephemeral() as instance:
+            monitor = DagsterMonitor(tmp_path / f"home{place}", instance, **content)
+            succeeded(monitor.materialise("reference_baseline"))
+            succeeded(monitor.run_days("daily", DAYS[0], DAYS[1]))
+            succeeded(monitor.run_days("labels", DAYS[0], DAYS[1]))
+            counts = [monitor.metadata("inference_log", day)["accepted_rows"] for day in DAYS[:2]]
+            statuses = {check: monitor.statuses("inference_log", check) for check in ("accepted", "in_set", "not_null")}
+            stored = monitor.tables("daily_profile", "drift_scores", "quality", "serving", "performance_counts", "performance")
+            shown.append((counts, statuses, stored))
+    assert shown[0] == shown[1]

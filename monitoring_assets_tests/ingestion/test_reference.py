@@ -32,7 +32,7 @@ def staged(home, **overrides):
 def test_a_reference_file_gives_its_rows_with_predictions_and_label(tmp_path):
     given = write_reference(tmp_path)
     found, rows = staged(tmp_path, reference=FILE)
-    assert found == ReferenceRows(FIRST, THIRD, 60, 0, True, True)
+    assert found == ReferenceRows(FIRST, THIRD, 60, 0, True, True, found.rows)
     assert rows["late"].to_list() == given["late"].to_list()
     assert rows["score"].to_list() == given["score"].to_list()
 
@@ -41,7 +41,7 @@ def test_a_reference_file_may_lack_predictions_and_label(tmp_path):
     frame = example_rows(FIRST).drop(columns=["score", "predicted", "model"])
     write_reference(tmp_path, frame=frame)
     found, rows = staged(tmp_path, reference=FILE)
-    assert found == ReferenceRows(FIRST, FIRST, 20, 0, False, False)
+    assert found == ReferenceRows(FIRST, FIRST, 20, 0, False, False, found.rows)
     assert {"score", "late"}.isdisjoint(rows.columns)
 
 
@@ -70,7 +70,7 @@ def test_a_range_of_the_log_is_its_rows_with_the_labels_that_are_known(tmp_path)
         ingest_log(connection, spec, [FIRST, SECOND])
         ingest_labels(connection, spec, spec.label, spec.labels, [FIRST])
     found, rows = staged(tmp_path)
-    assert found == ReferenceRows(FIRST, SECOND, 40, 0, True, True)
+    assert found == ReferenceRows(FIRST, SECOND, 40, 0, True, True, found.rows)
     assert rows["late"].head(20).to_list() == labels["late"].to_list()
     assert rows["late"].tail(20).isna().all()
 
