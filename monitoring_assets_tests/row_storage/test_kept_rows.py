@@ -124,7 +124,7 @@ def test_an_unreadable_day_keeps_its_file_and_notes_stay_with_the_account(tmp_pa
         assert len(examples(connection, spec, Chosen(asset="labels"), 10)) == 6
 
 
-def _killed_before_it_commits(home: str, rows: dict[str, str], environment: dict[str, str]) -> None:
+def _killed(home: str, rows: dict[str, str], environment: dict[str, str], before_it_commits: bool) -> None:
     os.environ.update(environment)
     spec, stored = example_spec(Path(home), rows=rows), RowFiles.add
 
@@ -133,30 +133,47 @@ def _killed_before_it_commits(home: str, rows: dict[str, str], environment: dict
         if any("inference_log/day" in path for _, path in files):
             os.kill(os.getpid(), signal.SIGKILL)
 
-    RowFiles.add = stored_then_killed  # type: ignore[method-assign]
+    def killed(_: RowFiles, paths: Any) -> None:
+        if paths:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    if before_it_commits:
+        RowFiles.add = stored_then_killed  # type: ignore[method-assign]
+    else:
+        RowFiles.remove = killed  # type: ignore[method-assign]
     with example_warehouse(Path(home), spec) as connection:
         ingest_log(connection, spec, [SECOND])
 
 
 @pytest.mark.slow
 @pytest.mark.file_only
-def test_killed_between_storing_a_file_and_recording_it_the_old_day_is_whole(tmp_path, rows, object_store):
+@pytest.mark.parametrize("before_it_commits", [True, False], ids=["before the commit", "after it"])
+def test_killed_before_the_commit_the_old_day_is_whole_and_after_it_the_new_one(tmp_path, rows, object_store, before_it_commits):
     write_days(tmp_path)
     spec, before = filled(tmp_path, rows=rows)
     files = files_of(spec)
     write_day(tmp_path, SECOND, rows=7)
     process = multiprocessing.get_context("spawn").Process(
-        target=_killed_before_it_commits, args=(str(tmp_path), rows, object_store.environment)
+        target=_killed, args=(str(tmp_path), rows, object_store.environment, before_it_commits)
     )
     process.start()
     process.join(60)
     assert process.exitcode == -signal.SIGKILL
     assert len(files_of(spec)) == len(files) + 1, "the new file came"
-    assert read(tmp_path, spec) == before
+    found = read(tmp_path, spec)
+    if before_it_commits:
+        assert found == before
+    else:
+        others = [row for row in before["inference_log"] if row[0] != SECOND]
+        assert [row for row in found["inference_log"] if row[0] != SECOND] == others
+        assert len(found["inference_log"]) == len(others) + 7
     with example_warehouse(tmp_path, spec) as connection:
         assert remove_orphans(connection) == 0, "somebody may be about to record it"
-        assert remove_orphans(connection, older_than=-60) == 1
-    assert files_of(spec) == files
+        left = 1 if before_it_commits else 2  # the new file; or the old ones, of the log and of what was refused of it
+        assert remove_orphans(connection, older_than=-60) == left
+    assert read(tmp_path, spec) == found
+    if before_it_commits:
+        assert files_of(spec) == files
     with example_warehouse(tmp_path, spec) as connection:
         assert ingest_log(connection, spec, [SECOND])[0].accepted_rows == 7
 
