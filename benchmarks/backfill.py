@@ -9,8 +9,12 @@ import tempfile
 import time
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import duckdb
+
+if TYPE_CHECKING:
+    from dagster import DagsterInstance
 
 TABLES = (
     "inference_log",
@@ -44,13 +48,18 @@ def main() -> None:
 
 
 def backfill(home: Path) -> None:
-    from monitoring_assets.components.code_location import load_monitor
     from monitoring_assets.demo.instance.home import demo_instance
-    from monitoring_assets.orchestration.monitor_driver import MonitorDriver
 
     with demo_instance(home) as instance:
-        spec, definitions = load_monitor("flights")
-        MonitorDriver(definitions, spec, instance).backfill(str(spec.start_day), str(spec.end_day))
+        backfill_on(instance)
+
+
+def backfill_on(instance: "DagsterInstance") -> None:
+    from monitoring_assets.components.code_location import load_monitor
+    from monitoring_assets.orchestration.monitor_driver import MonitorDriver
+
+    spec, definitions = load_monitor("flights")
+    MonitorDriver(definitions, spec, instance).backfill(str(spec.start_day), str(spec.end_day))
 
 
 def digests(home: Path) -> dict[str, int]:

@@ -1,9 +1,10 @@
 """What a run of one day asks of PostgreSQL when the database holds a year of history of many monitors.
 
 `make demo ARGS=--no-ui` first, then `.venv/bin/python -m benchmarks.shared_history --monitors 50`. The demo's tables are copied
-into a PostgreSQL server of its own on loopback, once for each monitor. Then each daily asset of one day is materialised for some
-of the monitors; database time is the sum that pg_stat_statements has of the server's own times, planning included. With
-`--statements` the dearest statements are shown.
+into a PostgreSQL server of its own on loopback, once for each monitor; of tables with a row per prediction the last days alone,
+and of samples of baselines the one in force. Then each daily asset of one day is materialised for some of the monitors; database
+time is the sum that pg_stat_statements has of the server's own times, planning included. With `--statements` the dearest
+statements are shown.
 """
 
 import argparse
@@ -34,6 +35,11 @@ SETTINGS = (
     "max_wal_size=4GB",
 )
 DAY = "2013-12-15"
+LAST_DAYS = "WHERE day >= DATE '2013-11-25'"
+COPIED = dict.fromkeys(("inference_log", "labels", "daily_sample"), LAST_DAYS) | {
+    "baseline_sample": "WHERE baseline_id = (SELECT baseline_id FROM flights.baselines "
+    f"WHERE valid_from <= DATE '{DAY}' ORDER BY sequence DESC LIMIT 1)"
+}
 
 
 def main(monitors: int, measured: int, *, statements: bool) -> None:
@@ -78,7 +84,7 @@ def fill(server: Session, monitors: int) -> None:
         server.run(f"CREATE SCHEMA {name_of(number)}")
         for name in tables:
             server.run(f"CREATE TABLE {name_of(number)}.{name} (LIKE flights.{name} INCLUDING ALL)")
-            server.run(f"INSERT INTO {name_of(number)}.{name} SELECT * FROM flights.{name}")
+            server.run(f"INSERT INTO {name_of(number)}.{name} SELECT * FROM flights.{name} {COPIED.get(name, '')}")
         server.commit()
     server.run("ANALYZE")
     server.commit()
