@@ -16,9 +16,11 @@ Array = np.ndarray
 
 # Scores that are kept apart. Of more, neighbours share a cell of this share of the rows.
 CELLS = 2_000
-# Bins that are tried, fewest first; one bin moves all scores alike. A bin has at least `ROWS_OF_A_BIN` rows.
-BINS = (1, 2, 5, 10, 20, 50)
+# Bins that are tried, fewest first; one bin moves all scores alike. A bin has at least `ROWS_OF_A_BIN` rows,
+# and so many distinct scores: lines between the means of few heavy scores would miss their own shares.
+BINS = (1, 2, 5, 10, 20, 50, 100)
 ROWS_OF_A_BIN = 20
+SCORES_OF_A_BIN = 10
 FOLDS = 5
 ISOTONIC = 0
 
@@ -111,8 +113,8 @@ class Calibration:
 def fitted(scores: Array, ones: Array, zeros: Array, bins: int) -> Calibration:
     """The curve through these cells. Beyond the outermost bin it goes on as the scores do, within 0 and 1.
 
-    Isotonic regression is joined at the middle of its steps (Oron, Flournoy 2017), so different scores keep different
-    probabilities.
+    Bins are joined at their means, so different scores keep different probabilities; isotonic regression is flat within its
+    blocks, because values that many rows share keep their own share of label 1 exactly.
     """
     from scipy.optimize import isotonic_regression
 
@@ -124,9 +126,14 @@ def fitted(scores: Array, ones: Array, zeros: Array, bins: int) -> Calibration:
         place = np.unique(place, return_inverse=True)[1]
         x, n, one = np.bincount(place, n * x) / np.bincount(place, n), np.bincount(place, n), np.bincount(place, one)
     rising = isotonic_regression(one / n, weights=n)
-    starts = rising.blocks[:-1]
-    knots = np.add.reduceat(n * x, starts) / np.add.reduceat(n, starts)
-    values = rising.x[starts]
+    starts, ends = rising.blocks[:-1], rising.blocks[1:] - 1
+    if bins == ISOTONIC:
+        # Flat from the first to the last score of a block; a block of one score is one knot.
+        knots, values = np.concatenate([x[starts], x[ends]]), np.concatenate([rising.x[starts]] * 2)
+        knots, place = np.unique(knots, return_index=True)
+        values = values[place]
+    else:
+        knots, values = np.add.reduceat(n * x, starts) / np.add.reduceat(n, starts), rising.x[starts]
     below, above = max(0.0, values[0] - knots[0]), min(1.0, values[-1] + 1 - knots[-1])
     return Calibration(bins, np.array([0.0, *knots, 1.0]), np.array([min(below, values[0]), *values, max(above, values[-1])]))
 
@@ -138,8 +145,9 @@ def best_bins(labelled: LabelledScores, generator: np.random.Generator) -> int:
     """
     parts = labelled.divided(generator)
     all_ones, all_zeros = (sum(part[place] for part in parts) for place in (0, 1))
-    most = labelled.effective_rows / ROWS_OF_A_BIN
-    tried = [bins for bins in BINS if bins <= max(most, 1)] + ([ISOTONIC] if most >= 5 else [])
+    most = min(labelled.effective_rows / ROWS_OF_A_BIN, len(labelled.scores) / SCORES_OF_A_BIN)
+    tried = [bins for bins in BINS if bins <= max(most, 1)]
+    tried += [ISOTONIC] if labelled.effective_rows >= 5 * ROWS_OF_A_BIN else []
     errors = dict.fromkeys(tried, 0.0)
     for ones, zeros in parts:
         kept = all_ones - ones, all_zeros - zeros

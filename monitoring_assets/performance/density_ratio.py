@@ -24,7 +24,8 @@ Classify = Callable[[Array, Array, Array, Array], Array]
 def density_ratios(reference: Array, current: Array, seed: int = 0) -> Array:
     """The weight of each reference row, on average 1, under which the reference is distributed as the current rows.
 
-    A logistic regression and boosted trees are tried; if neither tells held-out rows apart better than chance, all weights are 1.
+    A logistic regression and boosted trees are tried; if neither tells held-out rows apart better than chance, by more
+    than a standard error, all weights are 1.
 
     Parameters
     ----------
@@ -44,8 +45,10 @@ def density_ratios(reference: Array, current: Array, seed: int = 0) -> Array:
     best, least = np.full(len(reference), 0.5), np.log(2.0)
     for classify in (_logistic, _trees):
         of_reference, of_current = _held_out(classify, reference, current, folds, generator)
-        loss = -(np.log1p(-of_reference).mean() + np.log(of_current).mean()) / 2
-        if loss < least:
+        losses = -np.log1p(-of_reference), -np.log(of_current)
+        loss = (losses[0].mean() + losses[1].mean()) / 2
+        noise = np.sqrt(losses[0].var() / len(reference) + losses[1].var() / len(current)) / 2
+        if loss + noise < least:
             best, least = of_reference, float(loss)
     ratios = np.minimum(best / (1 - best), LARGEST_RATIO)
     return ratios / ratios.mean()
