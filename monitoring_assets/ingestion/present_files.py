@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 import duckdb
@@ -39,7 +39,7 @@ def find_files(spec: MonitorSpec, source: Source) -> list[ArrivedFile]:
     written, resolved = str(source.path), spec.resolve(str(source.path))
     home = "" if resolved == written else spec.resolve("")
     tail = resolved[len(home) :]
-    named = re.compile(re.escape(home) + _pattern_of(tail)) if source.is_per_day else None
+    named = _days_in(home, tail) if source.is_per_day else None
     found = []
     for path in glob.iglob(glob.escape(home) + tail.replace("{day}", DAY_DIGITS), recursive=True):
         match = named.fullmatch(path) if named else None
@@ -146,6 +146,12 @@ def _day_or_none(text: str) -> date | None:
         return date.fromisoformat(text)
     except ValueError:
         return None
+
+
+@lru_cache(maxsize=10_000)
+def _days_in(home: str, tail: str) -> re.Pattern[str]:
+    """Finds the day in the path of a file. Kept for thousands of sources, more than `re` keeps."""
+    return re.compile(re.escape(home) + _pattern_of(tail))
 
 
 def _pattern_of(path: str) -> str:

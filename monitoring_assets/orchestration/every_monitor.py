@@ -27,7 +27,7 @@ CHECK_EVERY = "MONITORING_ASSETS_CHECK_EVERY_SECONDS"
 # Dagster ends a tick after 60 s, so a warehouse that is held is left for the next.
 PATIENCE_SECONDS, TICK_SECONDS = 20.0, 25.0
 # Turns a tick for monitors without news, and seconds they may take: a few monitors each have a turn every tick.
-OTHERS_A_TICK, OTHERS_SECONDS = 20, 1.0
+OTHERS_A_TICK, OTHERS_SECONDS = 20, 0.5
 # Requests a tick, after which it ends: for each of them Dagster's daemon stores some 16 planned events, one by one.
 REQUESTS_A_TICK = 60
 # Runs that changed so shortly before the last tick may come from a host whose clock is behind.

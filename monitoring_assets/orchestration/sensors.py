@@ -60,6 +60,9 @@ def _retrain_due(turn: Turn) -> dg.SensorResult:
     from monitoring_assets.retraining.decisions import find_decision, gather_evidence, store_decision
 
     spec, instance = turn.spec, turn.instance
+    if not turn.home.has_warehouse(spec):
+        remedy = f"Materialise the asset {spec.name}/reference_baseline"
+        return dg.SensorResult(skip_reason=f"{spec.name} has no results yet. {remedy}", cursor=turn.cursor or "{}")
     events, cursor = _new_events(instance, spec, json.loads(turn.cursor or "{}"))
     if not events:
         return dg.SensorResult(
@@ -89,10 +92,10 @@ def _retrain_due(turn: Turn) -> dg.SensorResult:
 def _alerts_due(turn: Turn) -> dg.SensorResult:
     """One monitor's turn: what its routes have not received is sent."""
     seen: dict[str, int] = json.loads(turn.cursor or "{}")
+    if not turn.home.has_warehouse(turn.spec):
+        return dg.SensorResult(skip_reason="nothing was judged yet", cursor=json.dumps(seen | {UNSENT: 0}))
     events, cursor = _new_events(turn.instance, turn.spec, seen)
     newest = {} if _all_from_backfills(turn.instance, events) else _newest_days(events)
-    if not turn.home.has_warehouse(turn.spec):
-        return dg.SensorResult(skip_reason="nothing was judged yet", cursor=json.dumps(cursor | {UNSENT: 0}))
     if not newest and not seen.get(UNSENT, True):
         return dg.SensorResult(skip_reason="no new day was judged, except by a backfill", cursor=json.dumps(cursor))
     try:
