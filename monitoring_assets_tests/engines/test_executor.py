@@ -44,7 +44,8 @@ def added(lake: Lake, wanted: Wanted, rows: Iterator[pa.RecordBatch]) -> Tables:
         return executor.added(connection, lake, wanted, (tables for row in rows for tables in executor.unpacked(row)))
 
 
-@pytest.mark.parametrize("tasks", [1, 3, 40])
+@pytest.mark.slow  # each of its many small batches is some sixty queries
+@pytest.mark.parametrize("tasks", [1, 3, 12])
 def test_tasks_and_reducing_tasks_give_the_tables_of_all_rows(
     tmp_path: Path, tasks: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -52,7 +53,7 @@ def test_tasks_and_reducing_tasks_give_the_tables_of_all_rows(
     rows = arrived()
     whole = added(lake, wanted, executor.measured_batches(lake, wanted, rows.to_batches()))
     assert {row["rule"] for row in whole["delivered"].to_pylist()} >= {None, "not a number", "missing id", "wrong day"}
-    monkeypatch.setattr(executor, "ROWS_AT_ONCE", 7 * 40 // tasks)
+    monkeypatch.setattr(executor, "ROWS_AT_ONCE", 240 // tasks)
     monkeypatch.setattr(executor, "BATCHES_AT_ONCE", 3)
     step = -(-rows.num_rows // tasks)
     packed = [
