@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from monitoring_assets.ingestion import staging
 from monitoring_assets.ingestion.staging import reading_connection
+from monitoring_assets.warehouse_tables import TABLES
 from monitoring_assets_tests.example_monitor import (
     FIRST,
     SECOND,
@@ -39,7 +40,8 @@ def test_a_new_column_is_reported_on_the_day_it_comes_and_is_known_from_then_on(
     path = f"log/*.{extension}" if is_glob else f"log/{{day}}.{extension}"
     reported, tables = ingest_example(tmp_path, log={"path": path})
     assert [d.new_columns for d in reported] == [(), ("channel",), ()]
-    assert [row[-1] for row in tables["deliveries"]] == [["note"], ["channel", "note"], ["channel"]]
+    place = list(TABLES["deliveries"]).index("other_columns")
+    assert [row[place] for row in tables["deliveries"]] == [["note"], ["channel", "note"], ["channel"]]
     assert ingest_example(tmp_path, [SECOND], log={"path": path})[0][0].new_columns == ("channel",)
 
 
@@ -132,7 +134,7 @@ def test_an_address_is_read_by_duckdb_alone(tmp_path, from_parquet, path, monkey
 @pytest.mark.parametrize(
     ("log", "says"),
     [
-        ({}, "give one of `path`, `sql` and `reader`, found none"),
+        ({}, "give one of `path`, `sql`, `reader` and `table`, found none"),
         ({"asset": "team/predictions"}, "that tells where the asset's data lies, found none"),
         ({"path": "a.csv", "reader": "json.loads"}, "found path and reader"),
         ({"sql": "SELECT $1, $2"}, "`sql` and `uri_env`"),
