@@ -65,6 +65,7 @@ def test_tasks_and_reducing_tasks_give_the_tables_of_all_rows(
     same(added(lake, wanted, executor.added_tasks(lake, wanted, packed)), whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("buckets", [1, 5])
 def test_predictions_and_labels_are_joined_alike_in_any_number_of_buckets(tmp_path: Path, buckets: int) -> None:
     spec, lake, _ = asked(tmp_path)
