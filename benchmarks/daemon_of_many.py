@@ -141,6 +141,8 @@ def daemon(folder: Path) -> Iterator[dict[str, int]]:
                 os.killpg(process.pid, signal.SIGTERM)
             for process in started.values():
                 process.wait(60)
+                with suppress(ProcessLookupError):  # runs that go on, and the server that waits for them
+                    os.killpg(process.pid, signal.SIGKILL)
 
 
 def deliver(home: Path, specs: list[MonitorSpec], minutes: float, processes: dict[str, int]) -> dict[tuple[str, date], float]:
