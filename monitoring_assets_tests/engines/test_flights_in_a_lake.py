@@ -1,4 +1,4 @@
-"""A year of flights in a lake, measured by Spark: every table is the one that DuckDB makes of the same files."""
+"""Days of flights in a lake, measured by Spark: every table is the one that DuckDB makes of the same files."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +28,9 @@ pytestmark = [needs_java, pytest.mark.long]
 DECLARED = Path(__file__).parents[2] / "monitoring_assets" / "defs" / "flights" / "defs.yaml"
 COMPARED = ("daily_profile", "daily_sample", "profile_grids", "drift_scores", "drift_verdicts", "quality", "performance")
 CONFIG = {"spark.driver.bindAddress": "127.0.0.1", "spark.driver.host": "127.0.0.1", "spark.sql.shuffle.partitions": 2}
+
+# Bins in which rows crowd are divided by a pass each, so a year takes half an hour on a busy machine.
+LAST = "2013-03-07"
 
 
 class Hours:
@@ -69,8 +72,9 @@ def stored(home: Path, spec: MonitorSpec) -> dict[str, list[tuple[Any, ...]]]:
         return contents(connection, spec, *COMPARED) | {"deliveries": connection.execute(counts).fetchall()}
 
 
-def test_a_year_of_flights_in_a_lake_has_every_table_of_duckdb(tmp_path: Path) -> None:
-    files = spec_of(tmp_path, log={"path": "lake/day={day}/0.parquet"}, labels={"path": "lake_labels/day={day}/0.parquet"})
+def test_days_of_flights_in_a_lake_have_every_table_of_duckdb(tmp_path: Path) -> None:
+    paths = {"log": {"path": "lake/day={day}/0.parquet"}, "labels": {"path": "lake_labels/day={day}/0.parquet"}}
+    files = spec_of(tmp_path, **paths, end_day=LAST)
     world, days = World(files), days_between(files.start_day, files.end_day or files.start_day)
     world.write_reference()
     world.serve(days, Hours(), "1")
@@ -78,8 +82,8 @@ def test_a_year_of_flights_in_a_lake_has_every_table_of_duckdb(tmp_path: Path) -
     for path in tmp_path.glob("lake*/*/*.parquet"):  # Spark cannot read the nanoseconds of pandas
         pq.write_table(pq.ParquetFile(path).read(), path, coerce_timestamps="us", allow_truncated_timestamps=True)
     tables = {name: {"table": f"parquet.`{tmp_path / folder}`"} for name, folder in (("log", "lake"), ("labels", "lake_labels"))}
-    lake = spec_of(tmp_path, engine={"spark": {"master": "local[2]", "config": CONFIG}}, **tables)
+    lake = spec_of(tmp_path, engine={"spark": {"master": "local[2]", "config": CONFIG}}, **tables, end_day=LAST)
     found, expected = stored(tmp_path / "of_lake", lake), stored(tmp_path / "of_files", files)
-    assert len(expected["deliveries"]) == 2 * len(days) == 612
+    assert len(expected["deliveries"]) == 2 * len(days)
     for name, rows in expected.items():
         assert found[name] == rows, name
