@@ -96,6 +96,7 @@ def prepare(folder: Path, monitors: int, storage: str | None) -> list[MonitorSpe
             name=name,
             time_zone="UTC",
             start_day=str(START),
+            end_day=str(date.today() + timedelta(days=1)),  # with a last day there are no nights, which would ask for yesterday
             log=log,
             label=None,
             labels=None,
