@@ -24,9 +24,9 @@ import dagster as dg
 import yaml
 
 from monitoring_assets.baselines.building import build_reference_baseline
+from monitoring_assets.baselines.reference import stage_reference
 from monitoring_assets.chosen_warehouse import FILE_PER_MONITOR, SETTING
 from monitoring_assets.drift.daily_scores import ensure_thresholds
-from monitoring_assets.ingestion.reference import stage_reference
 from monitoring_assets.monitor_spec import MonitorSpec
 from monitoring_assets.orchestration.resources import MonitoringHome
 from monitoring_assets.performance.reference_metric import metric_of_reference

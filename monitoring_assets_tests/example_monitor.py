@@ -19,8 +19,8 @@ import pandas as pd
 
 from monitoring_assets.baselines.building import build_reference_baseline
 from monitoring_assets.baselines.in_force import Baseline
+from monitoring_assets.baselines.reference import stage_reference
 from monitoring_assets.chosen_warehouse import warehouse_in
-from monitoring_assets.ingestion.reference import stage_reference
 from monitoring_assets.monitor_spec import MonitorSpec
 from monitoring_assets.performance.reference_metric import metric_of_reference
 from monitoring_assets.row_storage.kept_rows import with_rows

@@ -12,12 +12,12 @@ import pandas as pd
 
 from monitoring_assets.baselines.day_facts import copy_first_facts, write_day_facts
 from monitoring_assets.baselines.in_force import Baseline, select_baselines
-from monitoring_assets.ingestion.reference import ReferenceRows
-from monitoring_assets.measuring.day_rows import Rows, StoredRows, logged_rows
+from monitoring_assets.baselines.reference import ReferenceRows
+from monitoring_assets.engines.day_rows import Rows, StoredRows, logged_rows
 from monitoring_assets.measuring.measure import Wanted
-from monitoring_assets.measuring.refinement import refine_profiles
-from monitoring_assets.measuring.stored_grids import ensure_grids
 from monitoring_assets.monitor_spec import MonitorSpec, days_between
+from monitoring_assets.profiling.refinement import refine_profiles
+from monitoring_assets.profiling.stored_grids import ensure_grids
 from monitoring_assets.row_storage.kept_rows import read_rows_of
 from monitoring_assets.warehouse import quoted, table, transaction
 from monitoring_assets.warehouse_tables import PROFILE_COLUMNS, tables_of

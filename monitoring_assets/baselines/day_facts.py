@@ -10,7 +10,7 @@ from itertools import combinations
 import duckdb
 import pyarrow as pa
 
-from monitoring_assets.measuring.day_rows import Rows
+from monitoring_assets.engines.day_rows import Rows
 from monitoring_assets.measuring.measure import Wanted
 from monitoring_assets.measuring.ruled import PlainRule
 from monitoring_assets.monitor_spec import MonitorSpec

@@ -75,7 +75,7 @@ class LakeRows:
     def relation(
         self, connection: duckdb.DuckDBPyConnection, columns: Sequence[str], condition: str = "true", at_most: int | None = None
     ) -> str:
-        """Rows fetched into a temporary table, see `measuring.day_rows.Rows.relation`."""
+        """Rows fetched into a temporary table, see `day_rows.Rows.relation`."""
         if at_most is not None and (self.row_count or 0) > 2 * at_most:
             share = int(at_most / (self.row_count or 1) * 2**64)
             condition = f"({condition}) AND {self.lake.identity_sql} < {share}"

@@ -66,17 +66,6 @@ def store_labels(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, rows:
     return store(connection, spec, rows, [Unreadable("", day, why_forgotten(spec), is_absent=True) for day in gone])
 
 
-def labelled_relations(
-    connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: Sequence[date], columns: Sequence[str]
-) -> tuple[str, str]:
-    """The predictions of these days, with at least these columns, and their labels, as two relations."""
-    if spec.is_in_lake:
-        from monitoring_assets.engines import lake_labels
-
-        return lake_labels.labelled_relations(connection, spec, days, columns)
-    return table(spec, "inference_log"), table(spec, "labels")
-
-
 def labelled_log(spec: MonitorSpec, columns: Sequence[str], log: str | None = None, labels: str | None = None) -> str:
     """SQL of the log's rows `p`: `day`, these columns, `__weight` (the rows it stands for), `__label` (NULL where unknown).
 

@@ -82,9 +82,9 @@ def _inference_log(spec: MonitorSpec) -> dg.AssetsDefinition:
         spec.log,
     )
     def inference_log(context: dg.AssetExecutionContext, monitoring_home: MonitoringHome) -> None:
-        from monitoring_assets.ingestion.day_delivery import read_log
+        from monitoring_assets.engines.day_delivery import read_log
         from monitoring_assets.ingestion.prediction_log import compact_closed_days
-        from monitoring_assets.ingestion.serving import dropped_rows, measure_serving
+        from monitoring_assets.profiling.serving import dropped_rows, measure_serving
         from monitoring_assets.retention.forgetting import forgotten_days
 
         located, wanted = monitoring_home.located(spec), days_of(context.partition_keys)
@@ -121,7 +121,7 @@ def _daily_profile(spec: MonitorSpec) -> dg.AssetsDefinition:
     @_daily(spec, "daily_profile", ["inference_log", "reference_baseline"], "Mergeable counts of every column, per day.")
     def daily_profile(context: dg.AssetExecutionContext, monitoring_home: MonitoringHome) -> None:
         from monitoring_assets.baselines.in_force import baselines_in_force
-        from monitoring_assets.measuring.daily_profiles import measured_in_lake, profile_days
+        from monitoring_assets.profiling.daily_profiles import measured_in_lake, profile_days
 
         begun, asked = time.perf_counter(), days_of(context.partition_keys)
 
@@ -185,7 +185,7 @@ def _labels(spec: MonitorSpec) -> dg.AssetsDefinition:
         spec.labels,
     )
     def labels(context: dg.AssetExecutionContext, monitoring_home: MonitoringHome) -> None:
-        from monitoring_assets.ingestion.day_delivery import read_labels
+        from monitoring_assets.engines.day_delivery import read_labels
 
         located, days = monitoring_home.located(spec), days_of(context.partition_keys)
         with (

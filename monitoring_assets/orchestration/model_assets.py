@@ -59,8 +59,8 @@ def _reference_baseline(spec: MonitorSpec) -> dg.AssetsDefinition:
     )
     def reference_baseline(monitoring_home: MonitoringHome) -> dg.MaterializeResult:
         from monitoring_assets.baselines.building import build_reference_baseline
+        from monitoring_assets.baselines.reference import stage_reference
         from monitoring_assets.feature_changes import changes_so_far, changes_to_show
-        from monitoring_assets.ingestion.reference import stage_reference
         from monitoring_assets.performance.reference_metric import metric_of_reference
         from monitoring_assets.quality.declared import check_declared
 

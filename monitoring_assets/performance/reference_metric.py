@@ -9,8 +9,8 @@ from datetime import date
 import duckdb
 
 from monitoring_assets.baselines.in_force import select_baselines
+from monitoring_assets.baselines.reference import REFERENCE_ROWS, ReferenceRows
 from monitoring_assets.ingestion.label_maturity import days_with_mature_labels
-from monitoring_assets.ingestion.reference import REFERENCE_ROWS, ReferenceRows
 from monitoring_assets.measuring.labelled import labelled
 from monitoring_assets.monitor_spec import MonitorSpec, days_between
 from monitoring_assets.performance.counting import counts_of, labelled_tables, read_counts, uncounted_days, write_counts

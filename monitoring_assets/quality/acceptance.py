@@ -10,7 +10,7 @@ from typing import Literal
 
 import duckdb
 
-from monitoring_assets.measuring.day_rows import logged_rows
+from monitoring_assets.engines.day_rows import logged_rows
 from monitoring_assets.measuring.measure import Wanted
 from monitoring_assets.measuring.ruled import PlainRule
 from monitoring_assets.monitor_spec import MonitorSpec, Quality, Severity

@@ -9,7 +9,7 @@ from typing import Any
 
 import duckdb
 
-from monitoring_assets.measuring.day_rows import logged_rows
+from monitoring_assets.engines.day_rows import logged_rows
 from monitoring_assets.monitor_spec import DeclaredExpectation, MonitorSpec
 from monitoring_assets.quality.expectations import NONE_TOLERATED, Expectation, Kind
 from monitoring_assets.quality.measurement import Measured, measure

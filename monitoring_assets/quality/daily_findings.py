@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import duckdb
 import pyarrow as pa
 
-from monitoring_assets.measuring.day_rows import logged_rows
+from monitoring_assets.engines.day_rows import logged_rows
 from monitoring_assets.monitor_spec import MonitorSpec, Severity
 from monitoring_assets.quality.declared import evaluate_declared
 from monitoring_assets.quality.expectations import GX_NAMES, READABLE_SOURCE

@@ -9,7 +9,7 @@ from datetime import date
 
 import duckdb
 
-from monitoring_assets.measuring.day_rows import logged_rows
+from monitoring_assets.engines.day_rows import logged_rows
 from monitoring_assets.monitor_spec import DeclaredExpectation, MonitorSpec
 from monitoring_assets.quality.counted import counted_outcomes, rule_of
 from monitoring_assets.quality.findings import GX_SEVERITIES, Finding

@@ -13,7 +13,7 @@ from typing import Any
 
 import duckdb
 
-from monitoring_assets.measuring.day_rows import Rows
+from monitoring_assets.engines.day_rows import Rows
 from monitoring_assets.measuring.ruled import ROW_KINDS
 from monitoring_assets.monitor_spec import MonitorSpec, Severity
 from monitoring_assets.quality.day_expectations import DayExpectation, expectations_of_days

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 import duckdb
 
-from monitoring_assets.measuring.day_rows import Rows
+from monitoring_assets.engines.day_rows import Rows
 from monitoring_assets.measuring.measure import Tables, Wanted
 from monitoring_assets.measuring.ruled import PAIR_SUMS, VALUE_KINDS, correlation
 from monitoring_assets.monitor_spec import MonitorSpec

@@ -10,8 +10,8 @@ from typing import Any
 import duckdb
 import pandas as pd
 
+from monitoring_assets.engines.day_rows import logged_rows
 from monitoring_assets.errors import NothingToExpect
-from monitoring_assets.measuring.day_rows import logged_rows
 from monitoring_assets.monitor_spec import MonitorSpec
 from monitoring_assets.quality.declared import named
 from monitoring_assets.quality.expectations import Expectation

@@ -15,10 +15,11 @@ import pandas as pd
 
 from monitoring_assets.baselines.building import build_candidate_baseline
 from monitoring_assets.baselines.in_force import Baseline, discard_candidate_baseline, put_in_force
+from monitoring_assets.baselines.reference import REFERENCE_ROWS, stage_reference
+from monitoring_assets.engines.day_rows import labelled_relations
 from monitoring_assets.errors import ChampionMissing, NotEnoughLabels
 from monitoring_assets.ingestion.label_maturity import days_with_mature_labels, why_immature
-from monitoring_assets.ingestion.labels import labelled_log, labelled_relations
-from monitoring_assets.ingestion.reference import REFERENCE_ROWS, stage_reference
+from monitoring_assets.ingestion.labels import labelled_log
 from monitoring_assets.monitor_spec import MonitorSpec, days_between
 from monitoring_assets.performance.labelled_rows import realised_metrics
 from monitoring_assets.performance.metrics import PRIMARY_METRIC

@@ -14,8 +14,8 @@ from monitoring_assets.drift import daily_scores
 from monitoring_assets.drift.daily_scores import score_history
 from monitoring_assets.drift.verdicts import DriftVerdict
 from monitoring_assets.errors import ScoringInterrupted
-from monitoring_assets.measuring.daily_profiles import profile_days
 from monitoring_assets.monitor_spec import days_between
+from monitoring_assets.profiling.daily_profiles import profile_days
 from monitoring_assets_tests.example_monitor import (
     FIRST,
     example_rows,

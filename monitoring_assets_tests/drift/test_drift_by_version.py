@@ -11,8 +11,8 @@ import pytest
 from monitoring_assets.baselines.building import build_candidate_baseline
 from monitoring_assets.baselines.in_force import put_in_force
 from monitoring_assets.drift.daily_scores import score_history
-from monitoring_assets.measuring.daily_profiles import profile_days
 from monitoring_assets.monitor_spec import MonitorSpec, days_between
+from monitoring_assets.profiling.daily_profiles import profile_days
 from monitoring_assets_tests.example_monitor import (
     contents,
     example_rows,

@@ -11,9 +11,9 @@ import pytest
 
 from monitoring_assets.drift.multivariate_scores import calibrate_samples, read_samples, score_samples
 from monitoring_assets.drift.thresholds import read_thresholds
-from monitoring_assets.measuring.daily_profiles import profile_days
 from monitoring_assets.monitor_spec import MonitorSpec, days_between
 from monitoring_assets.prediction_logging import high_risk, low_confidence
+from monitoring_assets.profiling.daily_profiles import profile_days
 from monitoring_assets_tests.example_monitor import example_spec, example_warehouse, reference_baseline
 
 pytestmark = pytest.mark.slow

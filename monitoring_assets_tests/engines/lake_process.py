@@ -8,10 +8,10 @@ import json
 import sys
 from pathlib import Path
 
+from monitoring_assets.engines.day_delivery import read_log
 from monitoring_assets.errors import MonitoringError
-from monitoring_assets.ingestion.day_delivery import read_log
-from monitoring_assets.measuring.daily_profiles import profile_days
 from monitoring_assets.monitor_spec import MonitorSpec
+from monitoring_assets.profiling.daily_profiles import profile_days
 from monitoring_assets_tests.engines.lake_monitor import DAYS, SERVING, lake_spec
 from monitoring_assets_tests.example_monitor import contents, example_warehouse, reference_baseline
 

@@ -45,7 +45,7 @@ def test_what_contradicts_itself_is_refused(given: dict[str, Any], said: str) ->
 
 def test_executors_need_few_packages_and_who_declares_no_engine_imports_no_spark() -> None:
     heavy = "('dagster', 'pandas', 'sklearn', 'scipy', 'mlflow', 'great_expectations', 'pyspark')"
-    for module in ("monitoring_assets.engines.executor", "monitoring_assets.measuring.day_rows"):
+    for module in ("monitoring_assets.engines.executor", "monitoring_assets.engines.day_rows"):
         code = f"import sys, {module}; print([name for name in {heavy} if name in sys.modules])"
         assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
     code = "import sys, monitoring_assets.definitions; print('pyspark' in sys.modules)"

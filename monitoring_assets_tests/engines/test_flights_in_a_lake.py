@@ -15,10 +15,10 @@ import yaml
 from monitoring_assets.chosen_warehouse import warehouse_in
 from monitoring_assets.demo.serving import World
 from monitoring_assets.drift.daily_scores import score_history
-from monitoring_assets.ingestion.day_delivery import read_labels, read_log
-from monitoring_assets.measuring.daily_profiles import profile_days
+from monitoring_assets.engines.day_delivery import read_labels, read_log
 from monitoring_assets.monitor_spec import MonitorSpec, days_between
 from monitoring_assets.performance.windows import write_performance
+from monitoring_assets.profiling.daily_profiles import profile_days
 from monitoring_assets.quality.daily_findings import daily_findings
 from monitoring_assets.warehouse import ensure_tables, transaction
 from monitoring_assets_tests.engines.lake_monitor import needs_java

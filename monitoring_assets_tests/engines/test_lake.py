@@ -12,13 +12,13 @@ import pandas as pd
 import pytest
 
 from monitoring_assets.drift.daily_scores import score_history
+from monitoring_assets.engines.day_delivery import read_labels, read_log
 from monitoring_assets.errors import RowsChanged, SourceUnreadable
-from monitoring_assets.ingestion.day_delivery import read_labels, read_log
 from monitoring_assets.ingestion.delivery import Delivery
-from monitoring_assets.ingestion.serving import measure_serving
-from monitoring_assets.measuring.daily_profiles import profile_days
 from monitoring_assets.monitor_spec import MonitorSpec
 from monitoring_assets.performance.windows import write_performance
+from monitoring_assets.profiling.daily_profiles import profile_days
+from monitoring_assets.profiling.serving import measure_serving
 from monitoring_assets.quality.acceptance import acceptances
 from monitoring_assets.quality.daily_findings import daily_findings
 from monitoring_assets.retraining.candidates import labelled_features, plan_training

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from scipy.stats import binom, binomtest
 
-from monitoring_assets.measuring.day_rows import StoredRows
+from monitoring_assets.engines.day_rows import StoredRows
 from monitoring_assets.measuring.histograms import Histogram
 from monitoring_assets.monitor_spec import MonitorSpec
 from monitoring_assets.quality.day_expectations import least_share

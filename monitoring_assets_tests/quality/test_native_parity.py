@@ -17,8 +17,8 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 
+from monitoring_assets.engines.day_rows import StoredRows
 from monitoring_assets.errors import NothingToExpect
-from monitoring_assets.measuring.day_rows import StoredRows
 from monitoring_assets.monitor_spec import MonitorSpec
 from monitoring_assets.quality.counted import rule_of
 from monitoring_assets.quality.declared import evaluate_declared, named

@@ -13,7 +13,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from monitoring_assets.measuring.day_rows import Rows, logged_rows
+from monitoring_assets.engines.day_rows import Rows, logged_rows
 from monitoring_assets.measuring.fitting import FIT_ROWS, fit_numeric
 from monitoring_assets.measuring.grid import BINS, NumericGrid
 from monitoring_assets.measuring.kernel import within

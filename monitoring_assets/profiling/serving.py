@@ -11,7 +11,7 @@ from typing import Any
 
 import duckdb
 
-from monitoring_assets.measuring.day_rows import logged_rows
+from monitoring_assets.engines.day_rows import logged_rows
 from monitoring_assets.measuring.measure import Tables, Wanted
 from monitoring_assets.measuring.served import served_days
 from monitoring_assets.monitor_spec import MonitorSpec

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import duckdb
 import numpy as np
 
-from monitoring_assets.measuring.day_rows import Rows
+from monitoring_assets.engines.day_rows import Rows
 from monitoring_assets.measuring.fitting import FIT_ROWS, fit_grids
 from monitoring_assets.measuring.grid import CategoryGrid, Grid, NumericGrid
 from monitoring_assets.monitor_spec import CONFIDENCE, MonitorSpec

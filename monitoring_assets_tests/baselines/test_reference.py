@@ -3,8 +3,8 @@
 import pandas as pd
 import pytest
 
+from monitoring_assets.baselines.reference import ReferenceRows, stage_reference
 from monitoring_assets.errors import BaselineMissing, SourceUnreadable
-from monitoring_assets.ingestion.reference import ReferenceRows, stage_reference
 from monitoring_assets_tests.example_monitor import (
     FIRST,
     SECOND,

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from monitoring_assets.errors import SourceUnreadable
-from monitoring_assets.ingestion.serving import dropped_rows, measure_serving
 from monitoring_assets.monitor_spec import MonitorSpec
 from monitoring_assets.prediction_logging.segments import write_dropped
+from monitoring_assets.profiling.serving import dropped_rows, measure_serving
 from monitoring_assets.quality.expectations import expectations_of
 from monitoring_assets.quality.facts import ReferenceFacts
 from monitoring_assets_tests.dagster_monitor import DagsterMonitor, succeeded

@@ -8,13 +8,13 @@ from tempfile import TemporaryDirectory
 
 import duckdb
 
+from monitoring_assets.engines.day_rows import Rows, StoredRows, logged_rows
 from monitoring_assets.errors import BaselineMissing, SourceUnreadable
 from monitoring_assets.ingestion.contract import create_judged
 from monitoring_assets.ingestion.files import error_text
 from monitoring_assets.ingestion.labels import RULES
 from monitoring_assets.ingestion.prediction_log import weight_rules
 from monitoring_assets.ingestion.sources import find_readings, prepare
-from monitoring_assets.measuring.day_rows import Rows, StoredRows, logged_rows
 from monitoring_assets.measuring.measure import Wanted
 from monitoring_assets.measuring.ruled import PlainRule
 from monitoring_assets.monitor_spec import MonitorSpec, Source, days_between

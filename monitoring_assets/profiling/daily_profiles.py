@@ -9,11 +9,11 @@ from datetime import date
 
 import duckdb
 
-from monitoring_assets.measuring.day_rows import Rows, logged_rows
+from monitoring_assets.engines.day_rows import Rows, logged_rows
 from monitoring_assets.measuring.measure import Tables, Wanted
-from monitoring_assets.measuring.refinement import refine_profiles
-from monitoring_assets.measuring.stored_grids import ensure_grids
 from monitoring_assets.monitor_spec import MonitorSpec
+from monitoring_assets.profiling.refinement import refine_profiles
+from monitoring_assets.profiling.stored_grids import ensure_grids
 from monitoring_assets.retention.forgetting import forgotten_days
 from monitoring_assets.warehouse import literal, replace_days, table, transaction
 from monitoring_assets.warehouse_tables import PROFILE_COLUMNS

@@ -70,3 +70,14 @@ def logged_rows(connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: 
 
         return accounted_log(connection, spec, days)
     return StoredRows(spec, f"(SELECT * FROM {table(spec, 'inference_log')} WHERE {on_days(days)})")
+
+
+def labelled_relations(
+    connection: duckdb.DuckDBPyConnection, spec: MonitorSpec, days: Sequence[date], columns: Sequence[str]
+) -> tuple[str, str]:
+    """The predictions of these days, with at least these columns, and their labels, as two relations."""
+    if spec.is_in_lake:
+        from monitoring_assets.engines import lake_labels
+
+        return lake_labels.labelled_relations(connection, spec, days, columns)
+    return table(spec, "inference_log"), table(spec, "labels")

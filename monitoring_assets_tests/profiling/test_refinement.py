@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from monitoring_assets.drift.scores import Comparison
-from monitoring_assets.measuring.day_rows import StoredRows
+from monitoring_assets.engines.day_rows import StoredRows
 from monitoring_assets.measuring.histograms import Histogram, read_histograms
 from monitoring_assets.measuring.kernel import write_profiles
-from monitoring_assets.measuring.refinement import refine_profiles
-from monitoring_assets.measuring.stored_grids import ensure_grids
 from monitoring_assets.measuring.watched import watched_rows
 from monitoring_assets.monitor_spec import MonitorSpec
+from monitoring_assets.profiling.refinement import refine_profiles
+from monitoring_assets.profiling.stored_grids import ensure_grids
 from monitoring_assets.warehouse import ensure_tables, replace_days, table
 from monitoring_assets_tests.example_monitor import contents, example_spec, reference_baseline
 

@@ -28,7 +28,7 @@ class ReadDays:
 def read_log(spec: MonitorSpec, days: Sequence[date]) -> Iterator[ReadDays]:
     """What the log holds for these days."""
     if spec.is_in_lake:
-        from monitoring_assets.ingestion.lake_delivery import measured_log, store_account
+        from monitoring_assets.engines.lake_delivery import measured_log, store_account
 
         found = measured_log(spec, days)
         yield ReadDays(found.seconds, lambda connection: store_account(connection, spec, found), found.tables)
@@ -46,7 +46,7 @@ def read_labels(
     if spec.label is None or spec.labels is None:
         raise ValueError(f"{spec.name} has no labels")
     if spec.is_in_lake:
-        from monitoring_assets.ingestion.lake_delivery import measured_labels, store_account
+        from monitoring_assets.engines.lake_delivery import measured_labels, store_account
 
         found = measured_labels(spec, days, connect)
         yield ReadDays(found.seconds, lambda connection: store_account(connection, spec, found), found.tables)
