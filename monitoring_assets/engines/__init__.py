@@ -1,4 +1,5 @@
-"""Rows that stay where they are: an engine measures them there, with the code of `measuring/`, and brings small tables.
+"""Where the rows of a day are measured, with the code of `measuring/`: by DuckDB in this process, or by Spark where they lie.
 
-`executor.py` is what runs beside the rows; `lake.py` and the others ask for it. Storing what comes of it is not done here.
+`day_rows.py` and `day_delivery.py` are what others ask. `executor.py` runs beside the rows of a lake; `lake.py` and its neighbours
+ask it.
 """
