@@ -78,7 +78,7 @@ class Source(SpecModel):
             raise ValueError("`options` are for a `reader`")
         if "settle_seconds" in self.model_fields_set and self.path is None:
             raise ValueError("`settle_seconds` is for files (`path`)")
-        if "day_column" in self.model_fields_set and self.table is None:
+        if self.day_column != "day" and self.table is None:
             raise ValueError("`day_column` is for a `table`")
         return self
 
