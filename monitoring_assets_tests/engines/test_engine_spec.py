@@ -43,6 +43,7 @@ def test_what_contradicts_itself_is_refused(given: dict[str, Any], said: str) ->
         example_spec(Path(), **given)
 
 
+@pytest.mark.slow
 def test_executors_need_few_packages_and_who_declares_no_engine_imports_no_spark() -> None:
     heavy = "('dagster', 'pandas', 'sklearn', 'scipy', 'mlflow', 'great_expectations', 'pyspark')"
     for module in ("monitoring_assets.engines.executor", "monitoring_assets.engines.day_rows"):

@@ -31,6 +31,8 @@ from monitoring_assets_tests.ingested_days import DAYS, as_jsonl, ingest, ingest
 from monitoring_assets_tests.ingestion.test_bad_files import BAD_FILES
 from monitoring_assets_tests.s3_server import BUCKET, SECRET, ObjectStore
 
+pytestmark = pytest.mark.slow  # A server with S3's API answers.
+
 TABLES = ("inference_log", "quarantine", "deliveries")
 
 

@@ -116,6 +116,7 @@ def same(found: Tables, expected: Tables) -> None:
         assert one == other, name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 @settings(max_examples=3, deadline=None, derandomize=True, phases=UNSHRUNK)
 @given(st.integers(0, 1_000), st.integers(1, 5), st.randoms(use_true_random=False))
@@ -131,6 +132,7 @@ def test_any_division_of_a_days_rows_gives_the_same_tables(case: str, seed: int,
     same(measured([batch for batch in batches if len(batch)], spec, wanted), whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["plain", "weighted"])
 @settings(max_examples=3, deadline=None, derandomize=True, phases=UNSHRUNK)
 @given(st.integers(0, 1_000), st.integers(2, 4))
@@ -153,6 +155,7 @@ def test_so_it_is_where_categories_scores_and_latencies_are_too_many_to_be_kept(
         same(measured([rows.slice(0, 150), rows.slice(150)], spec, wanted), whole)
 
 
+@pytest.mark.slow
 def test_merging_merged_batches_changes_nothing() -> None:
     rows = rows_of(1)
     spec, wanted = asked("weighted", rows)

@@ -86,6 +86,7 @@ def test_never_for_a_day_older_than_one_decided(policy: Retrain, evidence: Evide
     assert not decide(policy, old).retrain
 
 
+@pytest.mark.slow
 @MANY
 @given(POLICY, EVIDENCE)
 def test_a_monitor_without_a_model_gets_one_as_soon_as_nothing_is_in_flight(policy: Retrain, evidence: Evidence) -> None:
@@ -194,6 +195,7 @@ def test_the_same_sight_of_the_world_has_the_same_digest_however_busy_we_are(evi
     assert replace(evidence, metric_rows=evidence.metric_rows + 1).digest != evidence.digest
 
 
+@pytest.mark.slow
 @MANY
 @given(POLICY, EVIDENCE)
 def test_features_that_no_longer_go_together_ask_for_a_model_as_a_drifted_prediction_does(

@@ -41,6 +41,8 @@ from monitoring_assets_tests.example_monitor import (
 from monitoring_assets_tests.ingested_days import DAYS, ingest_labels, ingest_log
 from monitoring_assets_tests.s3_server import BUCKET, ObjectStore
 
+pytestmark = pytest.mark.slow  # Every law holds in a folder and on a server with S3's API.
+
 TABLES = ("inference_log", "quarantine", "deliveries", "labels")
 
 
