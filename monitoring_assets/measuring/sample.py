@@ -17,44 +17,6 @@ from monitoring_assets.warehouse import quoted
 SAMPLE_ROWS = 1_000
 
 
-def write_samples(
-    connection: duckdb.DuckDBPyConnection,
-    target: str,
-    rows: str,
-    key_column: str,
-    columns: Sequence[str],
-    weight: str | None = None,
-    size: int = SAMPLE_ROWS,
-) -> None:
-    """Sample every day of a relation.
-
-    Parameters
-    ----------
-    connection
-        An open connection; call inside a transaction to make the write atomic.
-    target
-        Table with `day`, `sample_key` and the columns named; rows are added to it.
-    rows
-        A table or parenthesised query with `day`, the columns named, and `key_column`, the id that tells rows of a day apart.
-    weight
-        Column that says how many rows each row stands for; the target has it too. Rows of weight 0 are never drawn.
-    size
-        Rows kept per day.
-
-    Examples
-    --------
-    >>> connection = duckdb.connect()
-    >>> _ = connection.execute("CREATE TABLE sample (day DATE, sample_key DOUBLE, x DOUBLE)")
-    >>> write_samples(connection, "sample", "(SELECT DATE '2026-01-01' AS day, i AS id, i AS x FROM range(50) r(i))", "id", ["x"],
-    ...               size=3)
-    >>> connection.execute("SELECT x FROM sample ORDER BY sample_key").fetchall()
-    [(41.0,), (17.0,), (31.0,)]
-    """
-    connection.register("drawn_sample", samples(connection, rows, key_column, columns, weight, size))
-    connection.execute(f"INSERT INTO {target} BY NAME SELECT * FROM drawn_sample")
-    connection.unregister("drawn_sample")
-
-
 def samples(
     connection: duckdb.DuckDBPyConnection,
     rows: str,
@@ -63,7 +25,24 @@ def samples(
     weight: str | None = None,
     size: int = SAMPLE_ROWS,
 ) -> pa.Table:
-    """The rows that `write_samples` adds, the smallest key first."""
+    """The sample of every day of a relation: `day`, `sample_key`, the columns and the weight, the smallest key first.
+
+    Parameters
+    ----------
+    rows
+        A table or parenthesised query with `day`, the columns named, and `key_column`, the id that tells rows of a day apart.
+    weight
+        Column that says how many rows each row stands for. Rows of weight 0 are never drawn.
+    size
+        Rows kept per day.
+
+    Examples
+    --------
+    >>> connection = duckdb.connect()
+    >>> rows = "(SELECT DATE '2026-01-01' AS day, i AS id, i AS x FROM range(50) r(i))"
+    >>> samples(connection, rows, "id", ["x"], size=3)["x"].to_pylist()
+    [41, 17, 31]
+    """
     # 53 bits of MD5: the same everywhere, where DuckDB's own hash() differs between versions.
     uniform = f"((md5_number_lower({quoted(key_column)}::VARCHAR) >> 11)::DOUBLE + 0.5) / 9007199254740992.0"
     key = f"-ln({uniform})" + (f" / {quoted(weight)}::DOUBLE" if weight else "")

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitoring_assets.measuring.sample import merged, write_samples
+from monitoring_assets.measuring.sample import merged, samples
 
 DAY = date(2026, 1, 1)
 
@@ -21,10 +21,9 @@ def sample(frame: pd.DataFrame, size: int, weight: str | None = None) -> pd.Data
     with duckdb.connect() as connection:
         frame = frame if "day" in frame else frame.assign(day=DAY)
         connection.register("given", pa.Table.from_pandas(frame, preserve_index=False))
-        connection.execute(f"CREATE TABLE sample (day DATE, sample_key DOUBLE, x DOUBLE{f', {weight} DOUBLE' if weight else ''})")
         rows = "(SELECT * REPLACE (day::DATE AS day) FROM given)"
-        write_samples(connection, "sample", rows, "id", ["x"], weight, size)
-        return connection.execute("SELECT * FROM sample ORDER BY day, sample_key").df()
+        connection.register("drawn", samples(connection, rows, "id", ["x"], weight, size))
+        return connection.execute("SELECT * FROM drawn ORDER BY day, sample_key").df()
 
 
 def rows(count: int, start: int = 0) -> pd.DataFrame:
